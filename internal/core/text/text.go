@@ -22,9 +22,21 @@ type Text struct{ En, Zh string }
 // T pairs the English with the Chinese wording.
 func T(en, zh string) Text { return Text{En: en, Zh: zh} }
 
-// F pairs two formats that take the same arguments in the same order.
+// F pairs two formats that take the same arguments in the same order. An
+// argument that is itself a Text appears in the language of the sentence.
 func F(en, zh string, args ...any) Text {
-	return Text{En: fmt.Sprintf(en, args...), Zh: fmt.Sprintf(zh, args...)}
+	return Text{En: fmt.Sprintf(en, in(English, args)...), Zh: fmt.Sprintf(zh, in(Chinese, args)...)}
+}
+
+func in(l Lang, args []any) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		if t, ok := a.(Text); ok {
+			a = t.In(l)
+		}
+		out[i] = a
+	}
+	return out
 }
 
 // In returns the wording in l, and English where a translation is absent.

@@ -1,0 +1,222 @@
+package resource
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/text"
+)
+
+// Scope says whose records a kind has.
+type Scope string
+
+// Platform-scoped records live in the tenant Platform only.
+const (
+	ScopePlatform Scope = "platform"
+	ScopeTenant   Scope = "tenant"
+)
+
+// Sensitivity says who may come to see a kind's fields at most.
+type Sensitivity string
+
+// The sensitivities, from open to closed.
+const (
+	SensitivityPublic   Sensitivity = "public"
+	SensitivityTenant   Sensitivity = "tenant"
+	SensitivityStaff    Sensitivity = "staff"
+	SensitivityPersonal Sensitivity = "personal"
+)
+
+// ApprovalClass says how much assent a change of the kind needs once approvals
+// are on (design section 2).
+type ApprovalClass string
+
+// The approval classes.
+const (
+	ApprovalNone      ApprovalClass = "none"
+	ApprovalImportant ApprovalClass = "important" // a second person
+	ApprovalPolicy    ApprovalClass = "policy"    // a second person and the replayed decisions
+)
+
+// Column is one column of a table of records.
+type Column struct {
+	Title text.Text
+	Wide  bool // only in wide tables
+	Value func(*Object) string
+}
+
+// Reference is a record that another one needs.
+type Reference struct {
+	Path string // the field that names it
+	To   Ref
+}
+
+// Kind declares one kind of record. From it follow API, command line, console,
+// schema, validation, policy, history, watch and proof: one file, one line.
+type Kind struct {
+	Name   string // as in manifests: "Site"
+	Plural string // as in paths: "sites"
+	Short  string // as typed: "site"
+	Scope  Scope
+	Nav    string // navigation group of the console
+	Title  text.Text
+	Doc    text.Text
+
+	Version int // of the spec's form, from 1
+	// Upgrade turns a stored spec of an older version into the current form; it
+	// is called on read and never rewrites what is stored. Nil while Version is 1.
+	Upgrade func(version int, spec json.RawMessage) (json.RawMessage, error)
+
+	Columns []Column
+	Example string // a manifest in YAML, valid by test and used in docs
+
+	Sensitivity   Sensitivity
+	Verbs         []string // on state; none yet for the first kinds
+	ApprovalClass ApprovalClass
+	Retention     time.Duration // of history; 0 = the default, 400 days; Forever = for ever
+	NodeRoles     []string      // roles of nodes that watch and enforce it
+
+	NewSpec  func() any // pointers to the kind's types
+	validate func(*Object, *Report)
+	refs     func(*Object) []Reference
+	unique   func(*Object) []Claim
+}
+
+// Claim is a value that one record of the kind may hold at a time, over all
+// tenants: a second claim is a conflict that does not say whose the first is.
+type Claim struct {
+	Path  string // the field that makes it
+	Value string
+}
+
+// Forever keeps history without limit.
+const Forever = time.Duration(1<<63 - 1)
+
+// Report collects wrong fields.
+type Report struct{ Fields []fault.Field }
+
+// Add notes that the field at path is wrong and why, in both languages.
+func (r *Report) Add(path, en, zh string, args ...any) {
+	if len(r.Fields) < maxFaults {
+		r.Fields = append(r.Fields, fault.Field{Path: path, Reason: text.F(en, zh, args...)})
+	}
+}
+
+// Behaviour is what a kind decides about its own spec, beyond its tags.
+type Behaviour[S any] struct {
+	Validate func(m *Metadata, s *S, r *Report) // nil = the tags say all
+	Refs     func(m *Metadata, s *S) []Reference
+	Unique   func(m *Metadata, s *S) []Claim
+}
+
+// Define binds a declaration to the Go type of its spec.
+func Define[S any](k Kind, b Behaviour[S]) *Kind {
+	k.NewSpec = func() any { return new(S) }
+	k.validate = func(o *Object, r *Report) {
+		if s, ok := o.Spec.(*S); ok && b.Validate != nil {
+			b.Validate(&o.Metadata, s, r)
+		}
+	}
+	k.refs = func(o *Object) []Reference {
+		if s, ok := o.Spec.(*S); ok && b.Refs != nil {
+			return b.Refs(&o.Metadata, s)
+		}
+		return nil
+	}
+	k.unique = func(o *Object) []Claim {
+		if s, ok := o.Spec.(*S); ok && b.Unique != nil {
+			return b.Unique(&o.Metadata, s)
+		}
+		return nil
+	}
+	return &k
+}
+
+// Validate checks a decoded record: metadata, then what the kind itself says.
+func (k *Kind) Validate(o *Object) error {
+	var r Report
+	k.checkMetadata(&o.Metadata, &r)
+	k.validate(o, &r)
+	if err := fault.Fields(r.Fields); err != nil {
+		return err
+	}
+	n, err := o.Size()
+	if err != nil {
+		return err
+	}
+	if n > MaxObject {
+		return fault.New(fault.Invalid, "the record has %d bytes; at most %d are stored (keep files and lists of data elsewhere and refer to them)",
+			"记录有 %d 字节,上限为 %d(文件和数据列表请存放在别处并引用)", n, MaxObject)
+	}
+	return nil
+}
+
+// Refs lists the records that o needs to exist.
+func (k *Kind) Refs(o *Object) []Reference { return k.refs(o) }
+
+// Unique lists what no other record of the kind may claim.
+func (k *Kind) Unique(o *Object) []Claim { return k.unique(o) }
+
+func (k *Kind) checkMetadata(m *Metadata, r *Report) {
+	if !ValidName(m.Name) {
+		r.Add("metadata.name", "%q is not a name (a-z, 0-9 and '-', at most 63, no '-' at either end)", "%q 不是有效名称(a-z、0-9 和 -,至多 63 个字符,首尾不能是 -)", clip(m.Name))
+	}
+	if !ValidName(m.Tenant) {
+		r.Add("metadata.tenant", "%q is not the name of a tenant", "%q 不是有效的租户名", clip(m.Tenant))
+	} else if k.Scope == ScopePlatform && m.Tenant != Platform {
+		r.Add("metadata.tenant", "a %s belongs to the tenant %s", "%s 属于租户 %s", k.Name, Platform)
+	}
+	if len(m.Labels) > maxLabels {
+		r.Add("metadata.labels", "more than %d labels", "标签超过 %d 个", maxLabels)
+	}
+	for key, v := range m.Labels {
+		if t := CheckLabelKey(key); t != nil {
+			r.Add("metadata.labels."+clip(key), "%s", "%s", *t)
+		}
+		if t := checkString(v); t != nil {
+			r.Add("metadata.labels."+clip(key), "%s", "%s", *t)
+		} else if len(v) > maxLabelValue {
+			r.Add("metadata.labels."+clip(key), "is longer than %d bytes", "超过 %d 字节", maxLabelValue)
+		}
+	}
+	for key := range m.Annotations {
+		if t := CheckLabelKey(key); t != nil {
+			r.Add("metadata.annotations."+clip(key), "%s", "%s", *t)
+		}
+	}
+}
+
+// complete says what a declaration lacks, for the registry and its test.
+func (k *Kind) complete() error {
+	switch {
+	case k.Name == "" || k.Plural == "" || k.Short == "" || k.Nav == "":
+		return fmt.Errorf("kind %q: name, plural, short and nav are needed", k.Name)
+	case k.Title.En == "" || k.Title.Zh == "" || k.Doc.En == "" || k.Doc.Zh == "":
+		return fmt.Errorf("kind %s: title and doc are needed in both languages", k.Name)
+	case k.Scope != ScopePlatform && k.Scope != ScopeTenant:
+		return fmt.Errorf("kind %s: unknown scope %q", k.Name, k.Scope)
+	case k.Version < 1 || (k.Version > 1) != (k.Upgrade != nil):
+		return fmt.Errorf("kind %s: a version from 1, with an upgrade from 2", k.Name)
+	case k.Example == "" || len(k.Columns) == 0 || k.Sensitivity == "" || k.ApprovalClass == "":
+		return fmt.Errorf("kind %s: example, columns, sensitivity and approval class are needed", k.Name)
+	case k.NewSpec == nil:
+		return fmt.Errorf("kind %s: make it with Define", k.Name)
+	}
+	if t := reflect.TypeOf(k.NewSpec()); t.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("kind %s: the spec is not a struct", k.Name)
+	}
+	for _, f := range k.Fields() {
+		if f.Label.En == "" || f.Label.Zh == "" {
+			return fmt.Errorf("kind %s: field %s has no label in both languages", k.Name, f.Path)
+		}
+	}
+	for _, c := range k.Columns {
+		if c.Title.En == "" || c.Title.Zh == "" || c.Value == nil {
+			return fmt.Errorf("kind %s: column %q has no title in both languages or no value", k.Name, c.Title.En)
+		}
+	}
+	return nil
+}

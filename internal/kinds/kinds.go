@@ -1,0 +1,24 @@
+// Package kinds is the one explicit list of record kinds in this program. A
+// new kind is one file in its domain and one line here. It holds no behaviour.
+package kinds
+
+import (
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/kinds/access"
+	"github.com/dun-sec/dun/internal/kinds/edge"
+	"github.com/dun-sec/dun/internal/kinds/system"
+)
+
+// All lists every kind, in the order in which people see them.
+func All() []*resource.Kind {
+	return []*resource.Kind{
+		edge.Site(),
+		edge.Exclusion(),
+		edge.Ban(),
+		system.Tenant(),
+		access.User(),
+		access.Role(),
+		access.RoleBinding(),
+		access.Policy(),
+	}
+}
