@@ -7,49 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/dun-sec/dun/internal/core/text"
 )
-
-// Report is what a verified bundle proves.
-type Report struct {
-	Origin   string
-	VKey     string // key that signed the checkpoint
-	Pinned   bool   // the caller named that key; otherwise the bundle brought it
-	Size     int64  // leaves in the log
-	Root     tlog.Hash
-	Leaves   int       // leaves in the bundle
-	Withheld int       // fields erased or withheld, of Leaves x Fields
-	First    time.Time // earliest leaf; zero without leaves
-	Last     time.Time // latest leaf
-}
-
-// VerifyError says that a file was read in full or in part and is not a true
-// bundle; any other error means that it could not be read.
-type VerifyError struct {
-	Where string // name inside the bundle, or "byte N" of the file
-	What  text.Text
-	Err   error // detail; may be nil
-}
-
-// Error is one line in English. It holds no control characters of the file.
-func (e *VerifyError) Error() string { return e.In(text.English) }
-
-// In is the line in the language l; the detail in brackets stays English.
-func (e *VerifyError) In(l text.Lang) string {
-	s := e.Where + ": " + e.What.In(l)
-	if e.Err != nil {
-		s += " (" + e.Err.Error() + ")"
-	}
-	return s
-}
-
-// Unwrap gives the detail.
-func (e *VerifyError) Unwrap() error { return e.Err }
 
 // VerifyBundle checks a bundle and every byte of its file: it re-encodes what
 // it decoded and compares that with a second handle, so that no two files
@@ -96,6 +59,7 @@ type bundleVerifier struct {
 	pin      string
 	manifest Manifest
 	report   Report
+	timed    bool // report has a time range
 }
 
 func (v *bundleVerifier) run() error {
@@ -107,8 +71,10 @@ func (v *bundleVerifier) run() error {
 			return err
 		}
 	}
-	if _, err := v.tar.Next(); err != io.EOF {
-		return &VerifyError{Where: "end", What: text.T("more entries than the manifest lists", "条目多于清单所列"), Err: err}
+	if _, err := v.tar.Next(); err == nil {
+		return &VerifyError{Where: "end", What: text.T("more entries than the manifest lists", "条目多于清单所列")}
+	} else if err != io.EOF {
+		return malformed("end", err)
 	}
 	if err := v.out.Close(); err != nil {
 		return notCanonical("end", err)
@@ -208,12 +174,13 @@ func (v *bundleVerifier) count(leaf Leaf, s Salts) {
 			v.report.Withheld++
 		}
 	}
-	if v.report.First.IsZero() || leaf.Time.Before(v.report.First) {
+	if !v.timed || leaf.Time.Before(v.report.First) {
 		v.report.First = leaf.Time
 	}
-	if leaf.Time.After(v.report.Last) {
+	if !v.timed || leaf.Time.After(v.report.Last) {
 		v.report.Last = leaf.Time
 	}
+	v.timed = true
 }
 
 func (v *bundleVerifier) nextJSON(name string, limit int64, into any) error {
@@ -244,16 +211,4 @@ func (v *bundleVerifier) next(name string, limit int64) ([]byte, error) {
 		return nil, &VerifyError{Where: name, What: text.F("over %d bytes", "超过 %d 字节", limit)}
 	}
 	return raw, nil
-}
-
-func malformed(where string, err error) error {
-	return &VerifyError{Where: where, What: text.T("malformed", "格式有误"), Err: err}
-}
-
-// notCanonical keeps the place that the comparer found, if it did.
-func notCanonical(where string, err error) error {
-	if ve, ok := errors.AsType[*VerifyError](err); ok {
-		return ve
-	}
-	return malformed(where, err)
 }
