@@ -24,17 +24,24 @@ func (r *Registry) Decode(n *Node) (*Object, *Kind, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	o, err := k.decode(n)
+	o, err := k.Decode(n)
 	return o, k, err
 }
 
-func (k *Kind) decode(n *Node) (*Object, error) {
+// Decode reads a record of the kind k, as Registry.Decode does.
+func (k *Kind) Decode(n *Node) (*Object, error) {
+	if n.typ != nodeMap {
+		return nil, fault.New(fault.Invalid, "want an object with kind, metadata and spec", "应为包含 kind、metadata 和 spec 的对象")
+	}
 	o := &Object{Kind: k.Name, Version: k.Version, Spec: k.NewSpec()}
 	var a assigner
 	for i, key := range n.keys {
 		v := &n.list[i]
 		switch key {
 		case "kind":
+			if v.text != k.Name {
+				a.fail(v, key, text.F("is %q; want %s", "为 %q;应为 %s", clip(v.text), k.Name))
+			}
 		case "version":
 			a.value(v, reflect.ValueOf(&o.Version).Elem(), key, "")
 			if len(a.faults) == 0 && o.Version != k.Version {

@@ -83,6 +83,10 @@ type Kind struct {
 	validate func(*Object, *Report)
 	refs     func(*Object) []Reference
 	unique   func(*Object) []Claim
+	cedar    func(*Object) string
+	grants   func(*Object) []Grant
+	disabled func(*Object) bool
+	access   bool
 }
 
 // Claim is a value that one record of the kind may hold at a time, over all
@@ -110,7 +114,16 @@ type Behaviour[S any] struct {
 	Validate func(m *Metadata, s *S, r *Report) // nil = the tags say all
 	Refs     func(m *Metadata, s *S) []Reference
 	Unique   func(m *Metadata, s *S) []Claim
+
+	// What the record adds to decisions. A kind with one of these moves policy:
+	// the gate decides everything after such a change anew.
+	Cedar    func(m *Metadata, s *S) string  // policies in Cedar
+	Grants   func(m *Metadata, s *S) []Grant // roles handed out
+	Disabled func(m *Metadata, s *S) bool    // the record is a principal; true = refused everywhere
 }
+
+// Grant gives a principal a role.
+type Grant struct{ Principal, Role Ref }
 
 // Define binds a declaration to the Go type of its spec.
 func Define[S any](k Kind, b Behaviour[S]) *Kind {
@@ -120,19 +133,25 @@ func Define[S any](k Kind, b Behaviour[S]) *Kind {
 			b.Validate(&o.Metadata, s, r)
 		}
 	}
-	k.refs = func(o *Object) []Reference {
-		if s, ok := o.Spec.(*S); ok && b.Refs != nil {
-			return b.Refs(&o.Metadata, s)
-		}
-		return nil
-	}
-	k.unique = func(o *Object) []Claim {
-		if s, ok := o.Spec.(*S); ok && b.Unique != nil {
-			return b.Unique(&o.Metadata, s)
-		}
-		return nil
-	}
+	k.refs = ask(b.Refs)
+	k.unique = ask(b.Unique)
+	k.cedar = ask(b.Cedar)
+	k.grants = ask(b.Grants)
+	k.disabled = ask(b.Disabled)
+	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil
 	return &k
+}
+
+// ask turns a question about a typed spec into one about a record; a kind that
+// has no answer answers with the zero value.
+func ask[S, A any](f func(*Metadata, *S) A) func(*Object) A {
+	return func(o *Object) A {
+		if s, ok := o.Spec.(*S); ok && f != nil {
+			return f(&o.Metadata, s)
+		}
+		var none A
+		return none
+	}
 }
 
 // Validate checks a decoded record: metadata, then what the kind itself says.
@@ -159,6 +178,18 @@ func (k *Kind) Refs(o *Object) []Reference { return k.refs(o) }
 
 // Unique lists what no other record of the kind may claim.
 func (k *Kind) Unique(o *Object) []Claim { return k.unique(o) }
+
+// Access reports whether records of the kind move policy.
+func (k *Kind) Access() bool { return k.access }
+
+// Cedar is the policy text that o adds, "" for none.
+func (k *Kind) Cedar(o *Object) string { return k.cedar(o) }
+
+// Grants lists the roles that o hands out.
+func (k *Kind) Grants(o *Object) []Grant { return k.grants(o) }
+
+// Disabled reports whether o is a principal that is refused everywhere.
+func (k *Kind) Disabled(o *Object) bool { return k.disabled(o) }
 
 func (k *Kind) checkMetadata(m *Metadata, r *Report) {
 	if !ValidName(m.Name) {

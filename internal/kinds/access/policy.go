@@ -40,5 +40,7 @@ spec:
     );
 `,
 		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalPolicy,
-	}, resource.Behaviour[PolicySpec]{})
+	}, resource.Behaviour[PolicySpec]{
+		Cedar: func(_ *resource.Metadata, s *PolicySpec) string { return s.Cedar },
+	})
 }

@@ -54,6 +54,16 @@ spec:
 				seen[sub] = true
 			}
 		},
+		Grants: func(m *resource.Metadata, s *RoleBindingSpec) []resource.Grant {
+			var out []resource.Grant
+			for _, sub := range s.Subjects {
+				out = append(out, resource.Grant{
+					Principal: resource.Ref{Kind: sub.Kind, Tenant: m.Tenant, Name: sub.Name},
+					Role:      resource.Ref{Kind: "Role", Tenant: m.Tenant, Name: s.Role},
+				})
+			}
+			return out
+		},
 		Refs: func(m *resource.Metadata, s *RoleBindingSpec) []resource.Reference {
 			return []resource.Reference{{Path: "spec.role", To: resource.Ref{Kind: "Role", Tenant: m.Tenant, Name: s.Role}}}
 		},

@@ -39,9 +39,11 @@ metadata: {tenant: platform, name: zhou-min}
 spec: {displayName: Zhou Min, email: zhou.min@example.com}
 `,
 		Sensitivity: resource.SensitivityPersonal, ApprovalClass: resource.ApprovalImportant,
-	}, resource.Behaviour[UserSpec]{Validate: func(_ *resource.Metadata, s *UserSpec, r *resource.Report) {
-		if local, domain, ok := strings.Cut(s.Email, "@"); s.Email != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(s.Email, " \t\n<>,;")) {
-			r.Add("spec.email", "want an address as in name@example.com", "应为邮箱地址,例如 name@example.com")
-		}
-	}})
+	}, resource.Behaviour[UserSpec]{
+		Disabled: func(_ *resource.Metadata, s *UserSpec) bool { return s.Disabled },
+		Validate: func(_ *resource.Metadata, s *UserSpec, r *resource.Report) {
+			if local, domain, ok := strings.Cut(s.Email, "@"); s.Email != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(s.Email, " \t\n<>,;")) {
+				r.Add("spec.email", "want an address as in name@example.com", "应为邮箱地址,例如 name@example.com")
+			}
+		}})
 }

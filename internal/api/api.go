@@ -1,0 +1,175 @@
+// Package api is the REST face: it mounts every kind of the registry on HTTP,
+// describes itself in OpenAPI 3.1, and turns errors into problems. It knows
+// kinds only through resource.Kind, decides nothing, and reaches records only
+// through the gate.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/text"
+)
+
+// EventLog is what the API asks of core/events.
+type EventLog interface {
+	Search(ctx context.Context, q events.Query) (found []events.Event, next string, err error)
+}
+
+// Options of the API. Gate, Events and Status are needed.
+type Options struct {
+	Gate    *gate.Gate
+	Events  EventLog
+	Status  func() any // what GET /api/v1/status answers
+	Version string
+	NodeID  uint16
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// API is the handler of the console's and the API's door.
+type API struct {
+	opt  Options
+	spec *spec
+}
+
+// MaxBody is how many bytes of a request are read.
+const MaxBody = 512 << 10
+
+// New mounts everything.
+func New(opt Options) *API {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &API{opt: opt, spec: newSpec(opt.Version)}
+	a.spec.schemas(opt.Gate.Registry())
+	for _, o := range a.system() {
+		a.spec.mount(a, o)
+	}
+	for _, k := range opt.Gate.Registry().All() {
+		for _, o := range a.kind(k) {
+			a.spec.mount(a, o)
+		}
+	}
+	return a
+}
+
+// call is one request on its way through an operation.
+type call struct {
+	api   *API
+	w     http.ResponseWriter
+	r     *http.Request
+	actor identity.Actor
+	token string
+	lang  text.Lang
+	req   string // request id
+}
+
+// ServeHTTP implements http.Handler: request id, size, then the operation.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Dun-Request-Id", id.Request(a.opt.Now(), a.opt.NodeID))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Strict-Transport-Security", "max-age=0") // never pin a name that is an address or localhost
+	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+	if _, pattern := a.spec.mux.Handler(r); pattern == "" {
+		c := &call{api: a, w: w, r: r, lang: text.Accept(r.Header.Get("Accept-Language")), req: h.Get("Dun-Request-Id")}
+		c.fail(a.noRoute(r))
+		return
+	}
+	a.spec.mux.ServeHTTP(w, r)
+}
+
+// noRoute tells a wrong method from a wrong path.
+func (a *API) noRoute(r *http.Request) error {
+	for _, m := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodPost} {
+		probe := r.Clone(r.Context())
+		probe.Method = m
+		if _, pattern := a.spec.mux.Handler(probe); pattern != "" && strings.Contains(pattern, " ") {
+			return fault.New(fault.Invalid, "%s is not offered here; see /openapi.json", "此处不支持 %s;见 /openapi.json", r.Method)
+		}
+	}
+	return fault.New(fault.NotFound, "there is nothing at this path; see /openapi.json", "此路径不存在;见 /openapi.json")
+}
+
+// serve authenticates and runs one operation.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, o *operation) {
+	c := &call{api: a, w: w, r: r, lang: text.Accept(r.Header.Get("Accept-Language")), req: w.Header().Get("Dun-Request-Id")}
+	if err := c.authenticate(o); err != nil {
+		c.fail(err)
+		return
+	}
+	if err := c.checkQuery(o); err != nil {
+		c.fail(err)
+		return
+	}
+	if err := o.handle(c); err != nil {
+		c.fail(err)
+	}
+}
+
+func (c *call) authenticate(o *operation) error {
+	if o.public {
+		return nil
+	}
+	scheme, token, _ := strings.Cut(c.r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return fault.New(fault.Unauthenticated, "sign in first: send the profile's session as Authorization: Bearer …", "请先登录:以 Authorization: Bearer … 发送配置中的会话")
+	}
+	p, _, err := c.api.opt.Gate.Authenticate(strings.TrimSpace(token))
+	if err != nil {
+		return err
+	}
+	c.token = strings.TrimSpace(token)
+	c.actor = identity.Actor{Principal: p, Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}
+	return nil
+}
+
+func source(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return ""
+	}
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return ""
+	}
+	return a.Unmap().WithZone("").String()
+}
+
+// checkQuery refuses parameters that nobody would read: a typed filter that
+// is ignored shows more than was asked for.
+func (c *call) checkQuery(o *operation) error {
+	if len(c.r.URL.RawQuery) > 8<<10 {
+		return fault.New(fault.Invalid, "the query is too long", "查询过长")
+	}
+	q := c.r.URL.Query()
+	for name, values := range q {
+		known := false
+		for _, p := range o.query {
+			known = known || p.name == name
+		}
+		if !known {
+			return fault.New(fault.Invalid, "unknown query parameter %q", "未知的查询参数 %q", name)
+		}
+		if len(values) > 1 {
+			return fault.New(fault.Invalid, "query parameter %q is given twice", "查询参数 %q 重复", name)
+		}
+	}
+	return nil
+}

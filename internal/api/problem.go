@@ -1,0 +1,77 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+)
+
+// Problem is an error as clients get it (RFC 9457; formats.md, HTTP).
+type Problem struct {
+	Type       string         `json:"type"`
+	Title      string         `json:"title"`
+	Status     int            `json:"status"`
+	Code       fault.Code     `json:"code"`
+	Detail     string         `json:"detail,omitempty"`
+	Request    string         `json:"request"`
+	Errors     []ProblemField `json:"errors,omitempty"`
+	Policies   []string       `json:"policies,omitempty"`
+	Missing    []string       `json:"missing,omitempty"`
+	RetryAfter int            `json:"retryAfter,omitempty"` // s
+}
+
+// ProblemField is one wrong field.
+type ProblemField struct {
+	Field  string `json:"field"`
+	Reason string `json:"reason"`
+}
+
+// fail writes err as a problem. What is internal goes to the operator's log
+// under the request id, and nowhere else.
+func (c *call) fail(err error) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		err = fault.New(fault.Invalid, "the request is larger than %d bytes", "请求超过 %d 字节", MaxBody)
+	}
+	e := fault.Of(err)
+	if e.Code == fault.Internal || e.Code == fault.Unavailable {
+		c.api.opt.Log.Error("request failed", "req", c.req, "err", err)
+	}
+	p := Problem{
+		Type: "urn:dun:error:" + string(e.Code), Title: e.Code.Title().In(c.lang), Status: e.Code.Status(), Code: e.Code,
+		Detail: e.Detail.In(c.lang), Request: c.req, Policies: e.Policies, Missing: e.Missing,
+	}
+	for _, f := range e.Fields {
+		p.Errors = append(p.Errors, ProblemField{Field: f.Path, Reason: f.Reason.In(c.lang)})
+	}
+	if e.RetryAfter > 0 {
+		p.RetryAfter = max(1, int(e.RetryAfter.Seconds()))
+		c.w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	if e.Code == fault.Unauthenticated {
+		c.w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	c.w.Header().Set("Content-Type", "application/problem+json")
+	c.w.Header().Set("Content-Language", string(c.lang))
+	c.w.WriteHeader(p.Status)
+	enc := json.NewEncoder(c.w)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(p); err != nil {
+		c.api.opt.Log.Debug("client left", "req", c.req, "err", err)
+	}
+}
+
+func (c *call) json(status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
+	if _, err := c.w.Write(append(b, '\n')); err != nil {
+		c.api.opt.Log.Debug("client left", "req", c.req, "err", err)
+	}
+	return nil
+}

@@ -1,0 +1,268 @@
+package gate
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/policy"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// plan is a change that may happen: decided against old, not yet written.
+type plan struct {
+	kind      *resource.Kind
+	action    string           // create, update or delete
+	old, next *resource.Object // nil = absent
+	snap      *policy.Snapshot // that allowed it
+	policies  []string
+	unchanged bool
+	rev       uint64 // that the change gets
+	at        int64  // µs
+}
+
+// still reports whether a plan made earlier holds in s: the same policy has
+// seen the same old record, and nothing that other records decide has moved.
+func (p *plan) still(s *state, c *Change) bool {
+	return p != nil && p.snap.Same(s.snap) && s.get(p.kind.Name, c.Ref.Tenant, c.Ref.Name) == p.old
+}
+
+// decide judges one change in s: read old, shape new, authorise old and new,
+// validate. It writes nothing. rev and at are what the change would get.
+func (g *Gate) decide(s *state, req *Request, c *Change, rev uint64, at int64) (*plan, error) {
+	k, err := s.reg.Kind(c.Ref.Kind)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{kind: k, snap: s.snap, old: s.get(k.Name, c.Ref.Tenant, c.Ref.Name)}
+	ask := func(o *resource.Object, verb, phase string) policy.Decision {
+		return g.ask(s, req.Actor, o, strings.ToLower(k.Name)+"."+verb, phase)
+	}
+	if p.old != nil && !ask(p.old, policy.Read, "old").Allowed {
+		return nil, g.hidden(k, c.Ref)
+	}
+	if err := precondition(c, p.old); err != nil {
+		return nil, err
+	}
+	if p.next, err = shape(k, c, p.old); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.old == nil:
+		p.action = policy.Create
+	case p.next == nil:
+		p.action = policy.Delete
+	default:
+		p.action = policy.Update
+	}
+	if p.old == nil && !ask(p.next, policy.Read, "new").Allowed {
+		return nil, g.hidden(k, c.Ref)
+	}
+	for _, side := range []struct {
+		o     *resource.Object
+		phase string
+	}{{p.old, "old"}, {p.next, "new"}} {
+		if side.o == nil {
+			continue
+		}
+		d := ask(side.o, p.action, side.phase)
+		if !d.Allowed {
+			return nil, g.forbidden(req.Actor, k, c.Ref, p.action, d)
+		}
+		p.policies = append(p.policies, d.Policies...)
+	}
+	return p, g.meaning(s, req, p, rev, at)
+}
+
+// meaning validates what may be written and completes its metadata.
+func (g *Gate) meaning(s *state, req *Request, p *plan, rev uint64, at int64) error {
+	if p.next == nil {
+		return deletable(s, p.kind, p.old)
+	}
+	if err := p.kind.Validate(p.next); err != nil {
+		return err
+	}
+	if err := reserved(req.Actor, p.old, p.next); err != nil {
+		return err
+	}
+	m := &p.next.Metadata
+	now := time.UnixMicro(at).UTC()
+	m.StatusRevision = 0
+	if p.old != nil {
+		om := &p.old.Metadata
+		m.UID, m.Created, m.Updated, m.Revision = om.UID, om.Created, om.Updated, om.Revision
+		m.Owner, m.Finalizers, m.Deleting = om.Owner, om.Finalizers, om.Deleting
+		p.next.State = p.old.State
+		same, err := equal(p.old, p.next)
+		if err != nil || same {
+			p.unchanged = same
+			return err
+		}
+	} else {
+		m.UID, m.Created = id.UID(), now
+		m.Owner, m.Finalizers, m.Deleting = nil, nil, nil
+	}
+	m.Revision, m.Updated = rev, now
+	return placed(s, p)
+}
+
+// placed checks what depends on other records.
+func placed(s *state, p *plan) error {
+	m := &p.next.Metadata
+	if m.Tenant != resource.Platform && s.get("Tenant", resource.Platform, m.Tenant) == nil {
+		var r resource.Report
+		r.Add("metadata.tenant", "there is no tenant %q; create it first", "租户 %q 不存在;请先创建", m.Tenant)
+		return fault.Fields(r.Fields)
+	}
+	if c, taken := s.taken(p.kind, p.next); taken {
+		e := fault.New(fault.Conflict, "%s: %q is taken by another %s", "%s:%q 已被另一个 %s 占用", c.Path, c.Value, p.kind.Name)
+		return e
+	}
+	return nil
+}
+
+func deletable(s *state, k *resource.Kind, o *resource.Object) error {
+	if k.Name != "Tenant" {
+		return nil
+	}
+	if o.Metadata.Name == resource.Platform {
+		return fault.New(fault.Invalid, "the tenant platform is the operator's own and stays", "租户 platform 属于运营方,不能删除")
+	}
+	if s.occupied(o.Metadata.Name) {
+		return fault.New(fault.Conflict, "the tenant %s still has records; delete them first", "租户 %s 仍有记录;请先删除", o.Metadata.Name)
+	}
+	return nil
+}
+
+func equal(a, b *resource.Object) (bool, error) {
+	x, err := a.Stored()
+	if err != nil {
+		return false, err
+	}
+	y, err := b.Stored()
+	if err != nil {
+		return false, err
+	}
+	return bytes.Equal(x, y), nil
+}
+
+// precondition holds the caller to the revision he read.
+func precondition(c *Change, old *resource.Object) error {
+	switch {
+	case old == nil && c.Op == Put && c.Revision == 0:
+		return nil
+	case old == nil:
+		return notFound(c.Ref)
+	case c.Ref.UID != "" && c.Ref.UID != old.Metadata.UID:
+		return fault.New(fault.Conflict, "%s was deleted and made anew since it was read", "%s 在读取后被删除并重建", c.Ref)
+	case c.Revision == old.Metadata.Revision:
+		return nil
+	case c.Revision == 0 && c.Op == Put:
+		return fault.New(fault.Conflict, "%s exists at revision %d; to replace it send that metadata.revision", "%s 已存在(修订 %d);要替换请带上该 metadata.revision", c.Ref, old.Metadata.Revision)
+	case c.Revision == 0:
+		return fault.New(fault.Invalid, "send the revision that was read (it is %d now)", "请带上读取时的修订号(当前为 %d)", old.Metadata.Revision)
+	}
+	return fault.New(fault.Conflict, "%s is at revision %d, not %d; read it again", "%s 的修订号为 %d,不是 %d;请重新读取", c.Ref, old.Metadata.Revision, c.Revision)
+}
+
+// shape makes the new record; nil for a deletion.
+func shape(k *resource.Kind, c *Change, old *resource.Object) (*resource.Object, error) {
+	switch c.Op {
+	case Delete:
+		return nil, nil
+	case Put:
+		if c.Object == nil || c.Object.Kind != c.Ref.Kind || c.Object.Metadata.Tenant != c.Ref.Tenant || c.Object.Metadata.Name != c.Ref.Name {
+			return nil, fault.New(fault.Invalid, "kind, tenant and name of the record differ from the address", "记录的类型、租户或名称与地址不一致")
+		}
+		o := *c.Object // metadata is completed on a copy; the caller may try again
+		return &o, nil
+	case Patch:
+		return patched(k, c, old)
+	}
+	return nil, fault.New(fault.Invalid, "unknown operation", "未知操作")
+}
+
+func patched(k *resource.Kind, c *Change, old *resource.Object) (*resource.Object, error) {
+	tree, err := resource.Tree(old)
+	if err != nil {
+		return nil, err
+	}
+	delete(tree, "state")
+	delete(tree, "status")
+	merged, ok := resource.Merge(tree, c.Patch).(map[string]any)
+	if !ok {
+		return nil, fault.New(fault.Invalid, "the patch is not an object", "补丁不是对象")
+	}
+	b, err := json.Marshal(merged)
+	if err != nil {
+		return nil, fmt.Errorf("encode a patched record: %w", err)
+	}
+	n, err := resource.ParseJSON(b)
+	if err != nil {
+		return nil, err
+	}
+	o, err := k.Decode(n)
+	if err != nil {
+		return nil, err
+	}
+	if o.Metadata.Tenant != c.Ref.Tenant || o.Metadata.Name != c.Ref.Name {
+		return nil, fault.New(fault.Invalid, "a patch cannot change kind, tenant or name", "补丁不能更改类型、租户或名称")
+	}
+	return o, nil
+}
+
+// reserved keeps the labels of Dun itself out of everybody's hands.
+func reserved(a identity.Actor, old, next *resource.Object) error {
+	var r resource.Report
+	for key, v := range next.Metadata.Labels {
+		if !strings.HasPrefix(key, resource.Reserved) || key == resource.LabelClass {
+			continue
+		}
+		if key == resource.LabelBuiltin && a == identity.Service(Dayzero) || old != nil && old.Metadata.Labels[key] == v {
+			continue
+		}
+		r.Add("metadata.labels."+key, "labels below %s are Dun's own", "%s 开头的标签由 Dun 使用", resource.Reserved)
+	}
+	for key := range next.Metadata.Annotations {
+		if strings.HasPrefix(key, resource.Reserved) && key != resource.LastApplied {
+			r.Add("metadata.annotations."+key, "annotations below %s are Dun's own", "%s 开头的注解由 Dun 使用", resource.Reserved)
+		}
+	}
+	return fault.Fields(r.Fields)
+}
+
+// Dayzero is the service that writes the built-in records.
+const Dayzero = "dayzero"
+
+func (g *Gate) ask(s *state, a identity.Actor, o *resource.Object, action, phase string) policy.Decision {
+	return s.snap.Decide(policy.Query{Principal: a.Principal, Action: action, Object: o, Context: g.context(a, phase)})
+}
+
+func (g *Gate) context(a identity.Actor, phase string) policy.Context {
+	return policy.Context{Phase: phase, Door: a.Door, Source: a.Source, MFA: a.MFA, Time: g.opt.Now(), Request: a.Request}
+}
+
+func notFound(r resource.Ref) error {
+	return fault.New(fault.NotFound, "there is no %s", "%s 不存在", r)
+}
+
+// hidden is what somebody sees who may not read: the same as of a record that
+// does not exist.
+func (g *Gate) hidden(_ *resource.Kind, r resource.Ref) error {
+	g.denied.Add(1)
+	r.UID = ""
+	return notFound(r)
+}
+
+func (g *Gate) forbidden(a identity.Actor, k *resource.Kind, r resource.Ref, action string, d policy.Decision) error {
+	g.denied.Add(1)
+	g.opt.Log.Info("denied", "actor", a.String(), "kind", k.Name, "tenant", r.Tenant, "name", r.Name, "action", action, "req", a.Request)
+	e := fault.New(fault.Forbidden, "%s may not %s %s", "%s 无权 %s %s", a, action, r)
+	e.Policies = d.Policies
+	return e
+}

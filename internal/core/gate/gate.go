@@ -1,0 +1,186 @@
+// Package gate is the only way to write a record, and the way to read one. It
+// owns the order authenticate, decode, read old, authorise old and new,
+// validate, commit {record, change, leaf} in one transaction, tell watchers
+// (design section 2), the memory copy that reads come from, and the sessions.
+// It never acts without a decision of core/policy, and nothing is acknowledged
+// before it is on disk.
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/dun-sec/dun/internal/core/audit"
+	"github.com/dun-sec/dun/internal/core/gate/internal/store"
+	"github.com/dun-sec/dun/internal/core/gate/internal/store/sqlite"
+	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/core/policy"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// Options of a gate. Path, Cell, Registry, Signer and VKey are needed.
+type Options struct {
+	Path           string // of records.db
+	CheckpointFile string // where the newest signed checkpoint lies; "" = memory only
+	Cell           string
+	Node           string // name of this node, in each leaf's context
+	Registry       *resource.Registry
+	Signer         note.Signer // of the log
+	VKey           string
+	Now            func() time.Time
+	Log            *slog.Logger
+}
+
+// Defaults.
+const (
+	maxGroup     = 256            // members of one transaction
+	queueLength  = 1024           // writes that wait; more wait in their callers
+	ringLength   = 100_000        // changes that a watcher may lag behind
+	replyLife    = 24 * time.Hour // of an idempotency key
+	replyPurge   = 10 * time.Minute
+	checkpointAt = time.Second // at most one signature in this time
+)
+
+// Gate is safe for concurrent use.
+type Gate struct {
+	opt      Options
+	compiler *policy.Compiler
+	store    store.Store
+	state    atomic.Pointer[state]
+	ring     *ring
+	sessions *sessions
+	signed   *checkpoints
+	founding atomic.Bool
+
+	queue   chan *member
+	stop    chan struct{}
+	stopped chan struct{} // closed when the writer has returned
+	once    sync.Once
+	done    sync.WaitGroup
+	denied  atomic.Uint64
+
+	// Owned by the writer goroutine.
+	tree      *audit.Tree
+	epoch     string
+	lastPurge time.Time
+}
+
+// Open opens the store, checks that log and records fit each other, and starts
+// the writer. It refuses to start rather than repair.
+func Open(ctx context.Context, opt Options) (*Gate, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	compiler, err := policy.NewCompiler(opt.Registry)
+	if err != nil {
+		return nil, err
+	}
+	st, err := sqlite.Open(ctx, opt.Path)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gate{
+		opt: opt, compiler: compiler, store: st, queue: make(chan *member, queueLength), stop: make(chan struct{}), stopped: make(chan struct{}),
+		ring: newRing(ringLength), sessions: newSessions(),
+	}
+	g.founding.Store(true) // until approvals know a second founder
+	if err := g.load(ctx); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	g.done.Add(2)
+	go g.write()
+	go g.sign()
+	return g, nil
+}
+
+func (g *Gate) load(ctx context.Context) error {
+	head, err := g.store.Head(ctx)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		head = store.Head{Cell: g.opt.Cell, Epoch: id.Random(5), Root: audit.NewTree().Root()}
+	case err != nil:
+		return err
+	case head.Cell != g.opt.Cell:
+		return fmt.Errorf("the record store belongs to cell %s, not %s", head.Cell, g.opt.Cell)
+	}
+	if g.tree, err = audit.LoadTree(head.Size, g.store); err != nil {
+		return fmt.Errorf("read the audit tree: %w", err)
+	}
+	if g.tree.Root() != head.Root {
+		return errors.New("the audit tree does not match its root; restore from a backup")
+	}
+	if g.signed, err = loadCheckpoints(g.opt, g.tree, g.store); err != nil {
+		return err
+	}
+	s := newState(g.opt.Registry, resource.Position{Epoch: head.Epoch, Revision: head.Revision}, head.Time)
+	err = g.store.Records(ctx, func(b []byte) error {
+		o, err := g.opt.Registry.Load(b)
+		if err != nil {
+			return err
+		}
+		s.put(o)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if s.snap, err = g.compiler.Compile(s.access()); err != nil {
+		return fmt.Errorf("compile the stored policies: %w", err)
+	}
+	g.epoch = head.Epoch
+	g.state.Store(s)
+	g.ring.reset(head.Revision)
+	list, err := g.store.Sessions(ctx)
+	if err != nil {
+		return err
+	}
+	g.sessions.load(list, head.Epoch)
+	return nil
+}
+
+// Close stops the writer after what it has begun, signs the last checkpoint
+// and closes the store. Writes that still wait are refused as unavailable.
+func (g *Gate) Close() error {
+	g.once.Do(func() { close(g.stop) })
+	g.done.Wait()
+	return errors.Join(g.signed.finish(), g.store.Close())
+}
+
+// At is the position of the newest committed change.
+func (g *Gate) At() resource.Position { return g.state.Load().at }
+
+// Cell is the cell's name.
+func (g *Gate) Cell() string { return g.opt.Cell }
+
+// Registry is the list of kinds.
+func (g *Gate) Registry() *resource.Registry { return g.opt.Registry }
+
+// access lists the records that move policy.
+func (s *state) access() iter.Seq[*resource.Object] {
+	return func(yield func(*resource.Object) bool) {
+		for _, k := range s.reg.All() {
+			if !k.Access() {
+				continue
+			}
+			more := true
+			s.trees[k.Name].Ascend(func(o *resource.Object) bool {
+				more = yield(o)
+				return more
+			})
+			if !more {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/dun-sec/dun/internal/core/gate/internal/store"
+)
+
+// statements are prepared once; Commit alone uses them.
+type statements struct {
+	head, change, remove, record, leaf, payload, node *sql.Stmt
+	open, revoke, purge, reply                        *sql.Stmt
+}
+
+func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
+	for _, p := range []struct {
+		to   **sql.Stmt
+		text string
+	}{
+		{&s.head, `INSERT INTO head (id, schema, cell, epoch, leader_epoch, revision, time, size, root) VALUES (1, ?, ?, ?, 0, ?, ?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET cell=excluded.cell, epoch=excluded.epoch, revision=excluded.revision, time=excluded.time, size=excluded.size, root=excluded.root`},
+		{&s.change, `INSERT INTO history (revision, kind, tenant, name, uid, action, actor, request, time, seq, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.remove, `DELETE FROM record WHERE kind=? AND tenant=? AND name=?`},
+		{&s.record, `INSERT INTO record (kind, tenant, name, revision) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET revision=excluded.revision`},
+		{&s.leaf, `INSERT INTO leaf (seq, body) VALUES (?, ?)`},
+		{&s.payload, `INSERT INTO payload (seq, salts, tenant, actor, name, old, new, reason, context) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.node, `INSERT INTO node (id, hash) VALUES (?, ?)`},
+		{&s.open, `INSERT INTO session (hash, kind, tenant, name, epoch, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)`},
+		{&s.revoke, `DELETE FROM session WHERE hash=?`},
+		{&s.purge, `DELETE FROM reply WHERE time < ?`},
+		{&s.reply, `INSERT OR REPLACE INTO reply (actor, key, epoch, hash, time, revisions) VALUES (?, ?, ?, ?, ?, ?)`},
+	} {
+		st, err := d.PrepareContext(ctx, p.text)
+		if err != nil {
+			return fmt.Errorf("prepare the record store: %w", err)
+		}
+		*p.to = st
+	}
+	return nil
+}
+
+func (s *statements) close() error {
+	var errs []error
+	for _, st := range []*sql.Stmt{s.head, s.change, s.remove, s.record, s.leaf, s.payload, s.node, s.open, s.revoke, s.purge, s.reply} {
+		if st != nil {
+			errs = append(errs, st.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Commit writes the group in one transaction with one fsync.
+func (s *Store) Commit(ctx context.Context, g *store.Group) error {
+	tx, err := s.files.Writer.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback()
+	w := writer{ctx: ctx, statements: &s.statements, tx: tx}
+	w.changes(g.Changes)
+	w.leaves(g)
+	w.sessions(g)
+	w.replies(g)
+	h := &g.Head
+	w.exec(w.head, Schema, h.Cell, h.Epoch, h.Revision, h.Time, h.Size, h.Root[:])
+	if w.err != nil {
+		return w.err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// writer keeps the first error, so that a group reads as a list of statements.
+type writer struct {
+	*statements
+	ctx context.Context
+	tx  *sql.Tx
+	err error
+}
+
+func (w *writer) exec(st *sql.Stmt, args ...any) {
+	if w.err != nil {
+		return
+	}
+	if _, err := w.tx.StmtContext(w.ctx, st).ExecContext(w.ctx, args...); err != nil {
+		w.err = fmt.Errorf("write: %w", err)
+	}
+}
+
+// null keeps "absent" apart from "empty" without trusting the driver with
+// either: nothing empty is ever stored.
+func null(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+func (w *writer) changes(list []store.Change) {
+	for i := range list {
+		c := &list[i]
+		w.exec(w.change, c.Revision, c.Kind, c.Tenant, c.Name, c.UID, c.Action, c.Actor, c.Request, c.Time, c.Seq, null(c.Data))
+		if c.Data == nil {
+			w.exec(w.remove, c.Kind, c.Tenant, c.Name)
+		} else {
+			w.exec(w.record, c.Kind, c.Tenant, c.Name, c.Revision)
+		}
+	}
+}
+
+func (w *writer) leaves(g *store.Group) {
+	for i := range g.Leaves {
+		l := &g.Leaves[i]
+		w.exec(w.leaf, l.Seq, l.Body)
+		w.exec(w.payload, l.Seq, l.Salts, null(l.Tenant), null(l.Actor), null(l.Name), l.Old, l.New, null(l.Reason), null(l.Context))
+	}
+	for i := range g.Hashes {
+		w.exec(w.node, g.FirstHash+int64(i), g.Hashes[i][:])
+	}
+}
+
+func (w *writer) sessions(g *store.Group) {
+	for i := range g.Open {
+		x := &g.Open[i]
+		w.exec(w.open, x.Hash, x.Kind, x.Tenant, x.Name, x.Epoch, x.Created, x.Expires)
+	}
+	for _, h := range g.Revoke {
+		w.exec(w.revoke, h)
+	}
+}
+
+func (w *writer) replies(g *store.Group) {
+	if g.PurgeReply > 0 {
+		w.exec(w.purge, g.PurgeReply)
+	}
+	for i := range g.Replies {
+		r := &g.Replies[i]
+		revs, err := json.Marshal(r.Revisions)
+		if err != nil {
+			w.err = fmt.Errorf("encode a reply: %w", err)
+			return
+		}
+		w.exec(w.reply, r.Actor, r.Key, r.Epoch, r.Hash, r.Time, string(revs))
+	}
+}

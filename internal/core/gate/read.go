@@ -1,0 +1,225 @@
+package gate
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate/internal/store"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/policy"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// AllTenants in a list means every tenant that the actor may see.
+const AllTenants = "-"
+
+// Limits of one page.
+const (
+	DefaultPage = 100
+	MaxPage     = 1000
+)
+
+func readAction(kind string) string { return strings.ToLower(kind) + "." + policy.Read }
+
+// Get returns one record. Missing and hidden look the same.
+func (g *Gate) Get(_ context.Context, a identity.Actor, ref resource.Ref) (*resource.Object, error) {
+	s := g.state.Load()
+	k, err := s.reg.Kind(ref.Kind)
+	if err != nil {
+		return nil, err
+	}
+	o := s.get(k.Name, ref.Tenant, ref.Name)
+	if o == nil || !g.ask(s, a, o, readAction(k.Name), "old").Allowed {
+		return nil, notFound(resource.Ref{Kind: k.Name, Tenant: ref.Tenant, Name: ref.Name})
+	}
+	return o, nil
+}
+
+// ListOptions narrow a list.
+type ListOptions struct {
+	Kind     string
+	Tenant   string // or AllTenants
+	Selector resource.Selector
+	Limit    int    // 0 = DefaultPage, at most MaxPage
+	After    string // cursor of the page before
+}
+
+// Page is one page of records, in the order of tenant and name.
+type Page struct {
+	Items []*resource.Object
+	Next  string // cursor; "" = the end
+	At    resource.Position
+}
+
+// List returns what the actor may read. A page holds records as they are now:
+// one that is made behind the cursor while paging appears, none appears twice.
+func (g *Gate) List(ctx context.Context, a identity.Actor, opt ListOptions) (Page, error) {
+	s := g.state.Load()
+	k, err := s.reg.Kind(opt.Kind)
+	if err != nil {
+		return Page{}, err
+	}
+	if opt.Limit == 0 {
+		opt.Limit = DefaultPage
+	}
+	if opt.Limit < 0 || opt.Limit > MaxPage {
+		return Page{}, fault.New(fault.Invalid, "limit: want 1 to %d", "limit:应为 1 到 %d", MaxPage)
+	}
+	from := &resource.Object{}
+	if opt.Tenant != AllTenants {
+		from.Metadata.Tenant = opt.Tenant
+	}
+	after, err := parseCursor(opt.After, s.at.Epoch)
+	if err != nil {
+		return Page{}, err
+	}
+	if after != nil && objectLess(from, after) {
+		from = after
+	}
+	p := Page{At: s.at}
+	s.trees[k.Name].AscendGreaterOrEqual(from, func(o *resource.Object) bool {
+		m := &o.Metadata
+		switch {
+		case opt.Tenant != AllTenants && m.Tenant != opt.Tenant || ctx.Err() != nil:
+			return false
+		case after != nil && !objectLess(after, o), !opt.Selector.Matches(m.Labels), !g.ask(s, a, o, readAction(k.Name), "old").Allowed:
+			return true
+		case len(p.Items) == opt.Limit:
+			last := p.Items[len(p.Items)-1]
+			p.Next = cursor(s.at.Epoch, last.Metadata.Tenant, last.Metadata.Name)
+			return false
+		}
+		p.Items = append(p.Items, o)
+		return true
+	})
+	if err := ctx.Err(); err != nil {
+		return Page{}, fmt.Errorf("list %s: %w", k.Plural, err)
+	}
+	return p, nil
+}
+
+func cursor(epoch, tenant, name string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(epoch + "\x00" + tenant + "\x00" + name))
+}
+
+func parseCursor(s, epoch string) (*resource.Object, error) {
+	if s == "" {
+		return nil, nil
+	}
+	bad := fault.New(fault.Invalid, "after: not a cursor of this list; start again without it", "after:不是此列表的游标;请去掉后重新开始")
+	if len(s) > 512 {
+		return nil, bad
+	}
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return nil, bad
+	}
+	parts := strings.Split(string(b), "\x00")
+	if len(parts) != 3 || parts[0] != epoch {
+		return nil, bad
+	}
+	return &resource.Object{Metadata: resource.Metadata{Tenant: parts[1], Name: parts[2]}}, nil
+}
+
+// Version is one change of a record.
+type Version struct {
+	Revision uint64           `json:"revision"`
+	Time     time.Time        `json:"time"`
+	Action   string           `json:"action"`
+	Actor    string           `json:"actor"`
+	Request  string           `json:"request,omitempty"`
+	Leaf     uint64           `json:"leaf"` // its number in the audit log
+	Object   *resource.Object `json:"object,omitempty"`
+}
+
+// History lists the changes of a record, newest first, also of a deleted one.
+// A version is shown to whoever might read the record as it was then.
+func (g *Gate) History(ctx context.Context, a identity.Actor, ref resource.Ref, before uint64, limit int) ([]Version, error) {
+	s := g.state.Load()
+	k, err := s.reg.Kind(ref.Kind)
+	if err != nil {
+		return nil, err
+	}
+	if limit <= 0 || limit > MaxPage {
+		limit = DefaultPage
+	}
+	if now := s.get(k.Name, ref.Tenant, ref.Name); now != nil && !g.ask(s, a, now, readAction(k.Name), "old").Allowed {
+		return nil, notFound(ref)
+	}
+	rows, err := g.store.History(ctx, k.Name, ref.Tenant, ref.Name, before, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	var out []Version
+	for i, c := range rows {
+		shown, v, err := g.version(s, a, rows, i)
+		if err != nil {
+			return nil, err
+		}
+		if shown && len(out) < limit {
+			v.Revision, v.Time, v.Action, v.Actor, v.Request, v.Leaf = c.Revision, time.UnixMicro(c.Time).UTC(), c.Action, c.Actor, c.Request, c.Seq
+			out = append(out, v)
+		}
+	}
+	if len(out) == 0 && before == 0 {
+		return nil, notFound(ref)
+	}
+	return out, nil
+}
+
+// version decides about rows[i]; a deletion is judged by what it deleted.
+func (g *Gate) version(s *state, a identity.Actor, rows []store.Change, i int) (bool, Version, error) {
+	data := rows[i].Data
+	if data == nil {
+		if i+1 == len(rows) {
+			return false, Version{}, nil
+		}
+		data = rows[i+1].Data
+	}
+	if data == nil {
+		return false, Version{}, errors.New("two deletions of a record in a row")
+	}
+	o, err := g.opt.Registry.Load(data)
+	if err != nil {
+		return false, Version{}, err
+	}
+	v := Version{}
+	if rows[i].Data != nil {
+		v.Object = o
+	}
+	return g.ask(s, a, o, readAction(o.Kind), "old").Allowed, v, nil
+}
+
+// May reports whether the actor may do what is asked about a tenant as a
+// whole, such as reading its events; forbidden otherwise.
+func (g *Gate) May(a identity.Actor, action, tenant string) error {
+	d := g.state.Load().snap.Decide(policy.Query{Principal: a.Principal, Action: action, Tenant: tenant, Context: g.context(a, "old")})
+	if d.Allowed {
+		return nil
+	}
+	g.denied.Add(1)
+	e := fault.New(fault.Forbidden, "%s lacks %s on tenant %s", "%s 在租户 %[3]s 上没有 %[2]s 权限", a, action, tenant)
+	return e
+}
+
+// Tenants lists the tenants on which the actor may do what is asked.
+func (g *Gate) Tenants(a identity.Actor, action string) []string {
+	s := g.state.Load()
+	names := []string{}
+	s.trees["Tenant"].Ascend(func(o *resource.Object) bool {
+		names = append(names, o.Metadata.Name)
+		return true
+	})
+	var out []string
+	for _, n := range names {
+		if s.snap.Decide(policy.Query{Principal: a.Principal, Action: action, Tenant: n, Context: g.context(a, "old")}).Allowed {
+			out = append(out, n)
+		}
+	}
+	return out
+}

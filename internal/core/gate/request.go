@@ -1,0 +1,131 @@
+package gate
+
+import (
+	"context"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// Op is what a Change does.
+type Op uint8
+
+// The operations. There is no unconditional one: all but a creation name the
+// revision that was read.
+const (
+	Put    Op = iota + 1 // create without a revision, replace with one
+	Patch                // JSON merge patch (RFC 7396) with a revision
+	Delete               // with a revision
+)
+
+// Change is one wanted change of one record.
+type Change struct {
+	Op       Op
+	Ref      resource.Ref // UID is optional; when given it must match
+	Object   *resource.Object
+	Patch    map[string]any
+	Revision uint64 // that was read; 0 = create
+}
+
+// Request is what one caller wants, all of it or nothing.
+type Request struct {
+	Actor          identity.Actor
+	Changes        []Change
+	Reason         string   // of the person, up to 1 KiB; in the leaf
+	IdempotencyKey string   // scoped to the actor; "" = none
+	Hash           [32]byte // of what was sent; the same key with another hash is invalid
+}
+
+// Result is what became of one change.
+type Result struct {
+	Ref       resource.Ref
+	Object    *resource.Object // nil after a deletion
+	Revision  uint64           // of the change; of the record where nothing changed
+	Created   bool
+	Unchanged bool // the record already said so: no revision, no leaf
+	Replayed  bool // the answer of an earlier request with the same idempotency key
+}
+
+const (
+	maxReason  = 1024
+	maxKey     = 128
+	maxChanges = 100
+)
+
+// Apply carries out a request. It returns when the change is on disk, or with
+// an error when none of it happened. A context that ends before the writer
+// took the request withdraws it; later the outcome is waited for.
+func (g *Gate) Apply(ctx context.Context, req Request) ([]Result, error) {
+	if err := checkRequest(&req); err != nil {
+		return nil, err
+	}
+	m := &member{ctx: ctx, done: make(chan struct{})}
+	var early *plan
+	if len(req.Changes) == 1 && req.IdempotencyKey == "" {
+		// Most refusals end here, beside the writer and not in its way.
+		s := g.state.Load()
+		p, err := g.decide(s, &req, &req.Changes[0], s.at.Revision+1, s.time)
+		if err != nil {
+			return nil, err
+		}
+		early = p
+	}
+	var out []Result
+	m.run = func(b *build) (err error) {
+		out, err = b.apply(&req, early)
+		return err
+	}
+	if err := g.submit(ctx, m); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func checkRequest(req *Request) error {
+	switch {
+	case len(req.Changes) == 0:
+		return fault.New(fault.Invalid, "nothing to change", "没有要更改的内容")
+	case len(req.Changes) > maxChanges:
+		return fault.New(fault.Invalid, "more than %d changes in one request", "一个请求中的更改超过 %d 项", maxChanges)
+	case len(req.Reason) > maxReason:
+		return fault.New(fault.Invalid, "the reason is longer than %d bytes", "理由超过 %d 字节", maxReason)
+	case len(req.IdempotencyKey) > maxKey:
+		return fault.New(fault.Invalid, "the idempotency key is longer than %d bytes", "幂等键超过 %d 字节", maxKey)
+	}
+	return nil
+}
+
+// member is one caller's part of a group.
+type member struct {
+	ctx   context.Context
+	run   func(*build) error // in the writer; refuses without traces
+	after func()             // in the writer, after the commit
+	err   error              // written before done is closed
+	done  chan struct{}
+}
+
+func (g *Gate) submit(ctx context.Context, m *member) error {
+	select {
+	case g.queue <- m:
+	case <-ctx.Done():
+		return fault.New(fault.Unavailable, "the request was withdrawn before it was carried out", "请求在执行前被撤回").Because(ctx.Err())
+	case <-g.stop:
+		return stopping()
+	}
+	select {
+	case <-m.done:
+		return m.err
+	case <-g.stopped:
+		select {
+		case <-m.done:
+			return m.err
+		default:
+			return stopping()
+		}
+	}
+}
+
+func stopping() error {
+	return fault.New(fault.Unavailable, "Dun is stopping", "Dun 正在停止")
+}

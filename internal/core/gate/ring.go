@@ -1,0 +1,184 @@
+package gate
+
+import (
+	"context"
+	"sync"
+
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/policy"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// ring keeps the last changes for watchers. There is no queue for each
+// watcher: who falls behind lists again, and nobody waits for him.
+type ring struct {
+	mu    sync.Mutex
+	buf   []resource.Change // revisions ascending; position i at buf[i % cap]
+	first int               // index of the oldest
+	count int
+	floor uint64        // changes up to here are no longer in buf
+	head  uint64        // newest revision
+	moved chan struct{} // closed at each publish
+}
+
+func newRing(capacity int) *ring {
+	return &ring{buf: make([]resource.Change, 0, min(capacity, 1024)), moved: make(chan struct{})}
+}
+
+func (r *ring) reset(head uint64) { r.floor, r.head = head, head }
+
+// publish makes a group visible: visible runs while no reader can see half.
+func (r *ring) publish(changes []resource.Change, head uint64, visible func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range changes {
+		if r.count < ringLength {
+			if len(r.buf) < ringLength {
+				r.buf = append(r.buf, c)
+			} else {
+				r.buf[(r.first+r.count)%ringLength] = c
+			}
+			r.count++
+			continue
+		}
+		r.floor = r.buf[r.first].Revision
+		r.buf[r.first] = c
+		r.first = (r.first + 1) % ringLength
+	}
+	r.head = head
+	visible()
+	close(r.moved)
+	r.moved = make(chan struct{})
+}
+
+// after returns up to limit changes above rev, how far they reach, and what
+// to wait for; ok is false when some are gone.
+func (r *ring) after(rev uint64, limit int) (out []resource.Change, at uint64, moved <-chan struct{}, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rev < r.floor {
+		return nil, 0, nil, false
+	}
+	// Binary search: revisions ascend.
+	lo, hi := 0, r.count
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if r.buf[(r.first+mid)%len(r.buf)].Revision <= rev {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	for i := lo; i < r.count && len(out) < limit; i++ {
+		out = append(out, r.buf[(r.first+i)%len(r.buf)])
+	}
+	at = r.head
+	if lo+len(out) < r.count {
+		at = out[len(out)-1].Revision
+	}
+	return out, at, r.moved, true
+}
+
+const feedBatch = 1000
+
+// feed is one watcher. It belongs to one goroutine.
+type feed struct {
+	g     *Gate
+	actor identity.Actor
+	kinds map[string]bool
+	keep  func(*resource.Object) bool
+	at    uint64
+	snap  *policy.Snapshot
+	seen  map[resource.Ref]bool // delivered and not yet deleted; UID left out
+	ready bool
+	first bool // the next Next returns at once, also without changes
+}
+
+// Watch returns a feed of the kinds: first the records that the actor may
+// read, then what moves. When policy moves the feed starts over, so that no
+// record is judged by what was in force when it was first shown.
+func (g *Gate) Watch(actor identity.Actor, kinds []string, keep func(*resource.Object) bool) (resource.Feed, error) {
+	f := &feed{g: g, actor: actor, kinds: map[string]bool{}, keep: keep}
+	for _, name := range kinds {
+		k, err := g.opt.Registry.Find(name)
+		if err != nil {
+			return nil, err
+		}
+		f.kinds[k.Name] = true
+	}
+	return f, nil
+}
+
+// Next implements resource.Feed.
+func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
+	for {
+		s := f.g.state.Load()
+		if !f.ready || !s.snap.Same(f.snap) {
+			return f.restart(s), nil
+		}
+		changes, at, moved, ok := f.g.ring.after(f.at, feedBatch)
+		if !ok {
+			f.ready = false
+			continue
+		}
+		if at > f.at {
+			// The state that is published with these changes may carry a new policy.
+			if now := f.g.state.Load(); !now.snap.Same(f.snap) {
+				f.ready = false
+				continue
+			}
+			f.at = at
+			return resource.Batch{Changes: f.filter(s, changes), At: resource.Position{Epoch: s.at.Epoch, Revision: at}, Synced: at == f.g.At().Revision}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return resource.Batch{}, ctx.Err()
+		case <-moved:
+		}
+	}
+}
+
+func (f *feed) restart(s *state) resource.Batch {
+	f.snap, f.at, f.ready, f.seen = s.snap, s.at.Revision, true, map[resource.Ref]bool{}
+	b := resource.Batch{Reset: true, At: s.at, Synced: true}
+	for _, k := range s.reg.All() {
+		if !f.kinds[k.Name] {
+			continue
+		}
+		s.trees[k.Name].Ascend(func(o *resource.Object) bool {
+			if f.shows(s, o) {
+				f.seen[key(o.Ref())] = true
+				b.Changes = append(b.Changes, resource.Change{Ref: o.Ref(), Object: o, Revision: o.Metadata.Revision})
+			}
+			return true
+		})
+	}
+	return b
+}
+
+func key(r resource.Ref) resource.Ref { r.UID = ""; return r }
+
+func (f *feed) shows(s *state, o *resource.Object) bool {
+	return (f.keep == nil || f.keep(o)) && f.g.ask(s, f.actor, o, readAction(o.Kind), "old").Allowed
+}
+
+// filter keeps what the watcher may see; what leaves his view arrives as a
+// deletion, and what he never saw does not arrive at all.
+func (f *feed) filter(s *state, changes []resource.Change) []resource.Change {
+	var out []resource.Change
+	for _, c := range changes {
+		if !f.kinds[c.Ref.Kind] {
+			continue
+		}
+		if c.Object != nil && f.shows(s, c.Object) {
+			f.seen[key(c.Ref)] = true
+			out = append(out, c)
+			continue
+		}
+		if f.seen[key(c.Ref)] {
+			delete(f.seen, key(c.Ref))
+			out = append(out, resource.Change{Ref: c.Ref, Revision: c.Revision})
+		}
+	}
+	return out
+}

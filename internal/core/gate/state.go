@@ -1,0 +1,121 @@
+package gate
+
+import (
+	"cmp"
+	"maps"
+
+	"github.com/google/btree"
+
+	"github.com/dun-sec/dun/internal/core/policy"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+const treeDegree = 32
+
+// state is the memory copy of all records at one revision. A published state
+// is immutable; the writer forks it, and the fork is at once the overlay
+// through which a group sees its own writes.
+type state struct {
+	reg    *resource.Registry
+	trees  map[string]*btree.BTreeG[*resource.Object] // by kind, ordered by tenant and name
+	claims *btree.BTreeG[claim]
+	snap   *policy.Snapshot
+	at     resource.Position
+	time   int64 // µs, of at
+}
+
+type claim struct {
+	kind, value string
+	by          resource.Ref
+}
+
+func claimLess(a, b claim) bool {
+	return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.value, b.value)) < 0
+}
+
+func objectLess(a, b *resource.Object) bool {
+	return cmp.Or(cmp.Compare(a.Metadata.Tenant, b.Metadata.Tenant), cmp.Compare(a.Metadata.Name, b.Metadata.Name)) < 0
+}
+
+func newState(reg *resource.Registry, at resource.Position, time int64) *state {
+	s := &state{reg: reg, trees: map[string]*btree.BTreeG[*resource.Object]{}, claims: btree.NewG(treeDegree, claimLess), at: at, time: time}
+	for _, k := range reg.All() {
+		s.trees[k.Name] = btree.NewG(treeDegree, objectLess)
+	}
+	return s
+}
+
+// fork returns a copy that may be changed. Only the writer forks: Clone is
+// cheap but not safe beside another Clone of the same tree.
+func (s *state) fork() *state {
+	c := *s
+	c.trees = maps.Clone(s.trees)
+	for k, t := range c.trees {
+		c.trees[k] = t.Clone()
+	}
+	c.claims = s.claims.Clone()
+	return &c
+}
+
+func (s *state) get(kind, tenant, name string) *resource.Object {
+	t := s.trees[kind]
+	if t == nil {
+		return nil
+	}
+	o, _ := t.Get(&resource.Object{Metadata: resource.Metadata{Tenant: tenant, Name: name}})
+	return o
+}
+
+func (s *state) put(o *resource.Object) {
+	old, _ := s.trees[o.Kind].ReplaceOrInsert(o)
+	s.unclaim(old)
+	k, err := s.reg.Kind(o.Kind)
+	if err != nil {
+		return
+	}
+	for _, c := range k.Unique(o) {
+		s.claims.ReplaceOrInsert(claim{o.Kind, c.Value, o.Ref()})
+	}
+}
+
+func (s *state) remove(o *resource.Object) {
+	old, _ := s.trees[o.Kind].Delete(o)
+	s.unclaim(old)
+}
+
+func (s *state) unclaim(o *resource.Object) {
+	if o == nil {
+		return
+	}
+	if k, err := s.reg.Kind(o.Kind); err == nil {
+		for _, c := range k.Unique(o) {
+			s.claims.Delete(claim{kind: o.Kind, value: c.Value})
+		}
+	}
+}
+
+// taken returns the first claim of o that another record holds.
+func (s *state) taken(k *resource.Kind, o *resource.Object) (resource.Claim, bool) {
+	for _, c := range k.Unique(o) {
+		if held, ok := s.claims.Get(claim{kind: o.Kind, value: c.Value}); ok &&
+			(held.by.Tenant != o.Metadata.Tenant || held.by.Name != o.Metadata.Name) {
+			return c, true
+		}
+	}
+	return resource.Claim{}, false
+}
+
+// occupied reports whether any record lives in the tenant.
+func (s *state) occupied(tenant string) bool {
+	found := false
+	for _, t := range s.trees {
+		t.AscendGreaterOrEqual(&resource.Object{Metadata: resource.Metadata{Tenant: tenant}}, func(o *resource.Object) bool {
+			found = o.Metadata.Tenant == tenant
+			return false
+		})
+		if found {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,138 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+)
+
+// write is the one goroutine that changes anything. It takes whoever waits
+// into one transaction, so that many callers share one fsync.
+func (g *Gate) write() {
+	defer g.done.Done()
+	defer close(g.stopped)
+	for {
+		select {
+		case <-g.stop:
+			g.refuseWaiting()
+			return
+		case m := <-g.queue:
+			g.commit(m)
+		}
+	}
+}
+
+func (g *Gate) refuseWaiting() {
+	for {
+		select {
+		case m := <-g.queue:
+			m.err = stopping()
+			close(m.done)
+		default:
+			return
+		}
+	}
+}
+
+// commit builds a group from first and those who wait behind it. A member that
+// moves policy ends its group: whoever comes after is judged by the new one.
+func (g *Gate) commit(first *member) {
+	ctx := context.Background() // a caller who leaves does not undo his neighbours
+	b := g.begin(ctx)
+	var members []*member
+	for m := first; m != nil; m = g.waiting(len(members)) {
+		if m.ctx.Err() != nil {
+			m.err = fault.New(fault.Unavailable, "the request was withdrawn before it was carried out", "请求在执行前被撤回").Because(m.ctx.Err())
+			close(m.done)
+			continue
+		}
+		m.err = runMember(m, b)
+		members = append(members, m)
+		if b.access {
+			break
+		}
+	}
+	err := g.flush(b)
+	for _, m := range members {
+		if m.err == nil {
+			m.err = err
+		}
+		if m.err == nil && m.after != nil {
+			m.after()
+		}
+		close(m.done)
+	}
+}
+
+// runMember turns a panic in one member into its own error: the writer goes on.
+func runMember(m *member, b *build) (err error) {
+	mark, state := b.mark(), b.state
+	defer func() {
+		if r := recover(); r != nil {
+			b.reset(mark)
+			b.state = state
+			err = fmt.Errorf("panic in the writer: %v", r)
+		}
+	}()
+	return m.run(b)
+}
+
+func (g *Gate) waiting(members int) *member {
+	if members >= maxGroup {
+		return nil
+	}
+	select {
+	case m := <-g.queue:
+		return m
+	default:
+		return nil
+	}
+}
+
+// flush makes the group durable and then visible, in this order.
+func (g *Gate) flush(b *build) error {
+	gr := &b.group
+	if len(gr.Leaves) == 0 && len(gr.Replies) == 0 && len(gr.Open) == 0 && len(gr.Revoke) == 0 {
+		return nil
+	}
+	now := g.opt.Now()
+	if now.Sub(g.lastPurge) > replyPurge {
+		gr.PurgeReply, g.lastPurge = now.Add(-replyLife).UnixMicro(), now
+	}
+	gr.Head.Cell, gr.Head.Epoch = g.opt.Cell, g.epoch
+	gr.Head.Revision, gr.Head.Time = b.state.at.Revision, b.state.time
+	gr.Head.Size, gr.Head.Root = b.tree.Size(), b.tree.Root()
+	if err := g.store.Commit(b.ctx, gr); err != nil {
+		g.opt.Log.Error("commit refused by the record store", "err", err)
+		return fault.New(fault.Unavailable, "the record store cannot write now; nothing was changed", "记录库暂时无法写入;未作任何更改").Because(err)
+	}
+	g.tree = b.tree
+	g.sessions.apply(gr.Open, gr.Revoke)
+	g.ring.publish(b.changes, b.state.at.Revision, func() { g.state.Store(b.state) })
+	g.signed.advance(gr.Head.Size, gr.Head.Root)
+	return nil
+}
+
+// sign keeps the checkpoint fresh beside the write path.
+func (g *Gate) sign() {
+	defer g.done.Done()
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-g.signed.wake:
+		}
+		if err := g.signed.sign(); err != nil {
+			g.opt.Log.Error("checkpoint not signed", "err", err)
+		}
+		t := time.NewTimer(checkpointAt)
+		select {
+		case <-g.stop:
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}

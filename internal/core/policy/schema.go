@@ -1,0 +1,117 @@
+package policy
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// This file alone touches cedar-go's experimental validator, so that a change
+// of it stays here (formats.md, Cedar).
+
+// Actions on every kind; the first is a read, the others are writes.
+const (
+	Read   = "read"
+	Create = "create"
+	Update = "update"
+	Delete = "delete"
+)
+
+// tenantActions are asked about a tenant as a whole and not about a record.
+var tenantActions = []string{"event.read", "audit.read", "status.read"}
+
+// contextType is the context of every decision.
+const contextType = `{phase: String, door: String, source?: ipaddr, mfa: Bool, time: datetime, request: String, changeRequest?: String}`
+
+// principals that are not records yet; they get a kind with their own issue.
+var barePrincipals = []string{"Service", "Node"}
+
+// Schema returns the Cedar schema of the kinds, for people and for validation.
+func Schema(reg *resource.Registry) string {
+	var b strings.Builder
+	types := map[string]bool{}
+	for _, k := range reg.All() {
+		types[k.Name] = true
+		fmt.Fprintf(&b, "entity %s in [Tenant%s] {name: String, tenant: String, owner?: String, class: String, spec: %s} tags String;\n",
+			k.Name, parentOf(k.Name), specType(k))
+	}
+	for _, p := range barePrincipals {
+		if !types[p] {
+			fmt.Fprintf(&b, "entity %s in [Role];\n", p)
+		}
+	}
+	for _, missing := range []string{"Tenant", "Role", "User"} {
+		if !types[missing] {
+			fmt.Fprintf(&b, "entity %s%s;\n", missing, map[string]string{"User": " in [Role]"}[missing])
+		}
+	}
+	b.WriteString("action \"read\", \"write\";\n")
+	for _, k := range reg.All() {
+		for _, a := range []string{Read, Create, Update, Delete} {
+			group := "write"
+			if a == Read {
+				group = "read"
+			}
+			action(&b, strings.ToLower(k.Name)+"."+a, group, k.Name)
+		}
+	}
+	for _, a := range tenantActions {
+		action(&b, a, "read", "Tenant")
+	}
+	return b.String()
+}
+
+func action(b *strings.Builder, name, group, on string) {
+	fmt.Fprintf(b, "action %q in [Action::%q] appliesTo {principal: [User, Service, Node], resource: [%s], context: %s};\n", name, group, on, contextType)
+}
+
+func parentOf(kind string) string {
+	if kind == "User" || kind == "Service" || kind == "Node" {
+		return ", Role"
+	}
+	return ""
+}
+
+// specType lists the scalars and the lists of text of a spec.
+func specType(k *resource.Kind) string {
+	t := reflect.TypeOf(k.NewSpec()).Elem()
+	var parts []string
+	for i := range t.NumField() {
+		if typ := cedarType(t.Field(i).Type); typ != "" {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			parts = append(parts, fmt.Sprintf("%q: %s", name, typ))
+		}
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+func cedarType(t reflect.Type) string {
+	switch {
+	case t.Kind() == reflect.String:
+		return "String"
+	case t.Kind() == reflect.Bool:
+		return "Bool"
+	case t.Kind() == reflect.Int:
+		return "Long"
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
+		return "Set<String>"
+	}
+	return ""
+}
+
+func newValidator(reg *resource.Registry) (*validate.Validator, error) {
+	var s schema.Schema
+	if err := s.UnmarshalCedar([]byte(Schema(reg))); err != nil {
+		return nil, fmt.Errorf("read the policy schema: %w", err)
+	}
+	r, err := s.Resolve()
+	if err != nil {
+		return nil, fmt.Errorf("resolve the policy schema: %w", err)
+	}
+	return validate.New(r), nil
+}

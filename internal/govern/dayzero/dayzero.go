@@ -1,0 +1,115 @@
+// Package dayzero makes a new cell usable: on the first start it writes the
+// tenant platform, the operator and his role, and with each release it brings
+// the read-only records of the built-in policies up to date. It acts through
+// the gate as the service dayzero, under a policy of its own; what people have
+// changed or deleted since it leaves alone.
+package dayzero
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/policy"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/kinds/access"
+	"github.com/dun-sec/dun/internal/kinds/system"
+)
+
+// Operator is the first user of a cell.
+var Operator = resource.Ref{Kind: "User", Tenant: resource.Platform, Name: "operator"}
+
+// Gate is what dayzero needs of the gate.
+type Gate interface {
+	Get(context.Context, identity.Actor, resource.Ref) (*resource.Object, error)
+	Apply(context.Context, gate.Request) ([]gate.Result, error)
+}
+
+// Run brings the cell up to this release. It is safe to run at each start.
+func Run(ctx context.Context, g Gate, release string) error {
+	me := identity.Service(gate.Dayzero)
+	_, err := g.Get(ctx, me, resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: resource.Platform})
+	first := fault.Is(err, fault.NotFound)
+	if err != nil && !first {
+		return fmt.Errorf("look for the first start: %w", err)
+	}
+	var want []*resource.Object
+	if first {
+		want = firstRecords(release)
+	}
+	policies, err := builtinPolicies(release)
+	if err != nil {
+		return err
+	}
+	var changes []gate.Change
+	for _, o := range append(want, policies...) {
+		c, err := change(ctx, g, me, o)
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			changes = append(changes, *c)
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	reason := "release " + release
+	if first {
+		reason = "first start, " + reason
+	}
+	if _, err := g.Apply(ctx, gate.Request{Actor: me, Changes: changes, Reason: reason}); err != nil {
+		return fmt.Errorf("write the built-in records: %w", err)
+	}
+	return nil
+}
+
+// change returns what brings the stored record to o; nil when it is there.
+func change(ctx context.Context, g Gate, me identity.Actor, o *resource.Object) (*gate.Change, error) {
+	c := &gate.Change{Op: gate.Put, Ref: resource.Ref{Kind: o.Kind, Tenant: o.Metadata.Tenant, Name: o.Metadata.Name}, Object: o}
+	old, err := g.Get(ctx, me, c.Ref)
+	if fault.Is(err, fault.NotFound) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", c.Ref, err)
+	}
+	have, ok := old.Spec.(*access.PolicySpec)
+	want, isPolicy := o.Spec.(*access.PolicySpec)
+	if !isPolicy || ok && have.Cedar == want.Cedar {
+		return nil, nil
+	}
+	c.Revision = old.Metadata.Revision
+	return c, nil
+}
+
+func record(kind, name, builtin string, spec any) *resource.Object {
+	o := &resource.Object{Kind: kind, Version: 1, Metadata: resource.Metadata{Tenant: resource.Platform, Name: name}, Spec: spec}
+	if builtin != "" {
+		o.Metadata.Labels = map[string]string{resource.LabelBuiltin: builtin}
+	}
+	return o
+}
+
+func firstRecords(release string) []*resource.Object {
+	return []*resource.Object{
+		record("Tenant", resource.Platform, release, &system.TenantSpec{Title: "Platform"}),
+		record("Role", "operator", release, &access.RoleSpec{Description: "Runs the cell"}),
+		record("User", Operator.Name, "", &access.UserSpec{DisplayName: "Operator"}),
+		record("RoleBinding", "operators", "", &access.RoleBindingSpec{Role: "operator", Subjects: []access.Subject{{Kind: "User", Name: Operator.Name}}}),
+	}
+}
+
+func builtinPolicies(release string) ([]*resource.Object, error) {
+	list, err := policy.Builtins()
+	if err != nil {
+		return nil, err
+	}
+	var out []*resource.Object
+	for _, b := range list {
+		out = append(out, record("Policy", b.Name, release, &access.PolicySpec{Description: "Built in", Cedar: b.Text}))
+	}
+	return out, nil
+}
