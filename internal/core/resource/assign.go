@@ -17,6 +17,14 @@ import (
 // maxFaults bounds how many wrong fields one answer lists.
 const maxFaults = 50
 
+// Fill decodes n into the struct that into points to, as strictly as a spec is
+// decoded; configuration files use it.
+func Fill(n *Node, into any) error {
+	var a assigner
+	a.value(n, reflect.ValueOf(into).Elem(), "", "")
+	return fault.Fields(a.faults)
+}
+
 // assigner fills a typed value from a Node and notes every wrong field. The
 // constraints come from the struct tags that the schema is made of, so that
 // what the document says and what the gate refuses cannot differ.
@@ -170,6 +178,10 @@ func (a *assigner) table(n *Node, v reflect.Value, path string, tag reflect.Stru
 	for i, key := range n.keys {
 		if t := checkString(key); t != nil {
 			a.fail(&n.list[i], join(path, key), *t)
+			continue
+		}
+		if n.list[i].typ == nodeNull {
+			a.fail(&n.list[i], join(path, key), text.T(`is empty; leave it out, or write "" for empty text`, `为空;请删除,或用 "" 表示空文本`))
 			continue
 		}
 		e := reflect.New(v.Type().Elem()).Elem()

@@ -89,6 +89,9 @@ func (r *Registry) Load(b []byte) (*Object, error) {
 	if raw.Version > k.Version {
 		return nil, fmt.Errorf("read %s %s/%s: its version %d is newer than %d", k.Name, raw.Metadata.Tenant, raw.Metadata.Name, raw.Version, k.Version)
 	}
+	if raw.Version < 1 {
+		return nil, fmt.Errorf("read %s %s/%s: it has no version", k.Name, raw.Metadata.Tenant, raw.Metadata.Name)
+	}
 	if raw.Version < k.Version {
 		if raw.Spec, err = k.Upgrade(raw.Version, raw.Spec); err != nil {
 			return nil, fmt.Errorf("upgrade %s %s/%s from version %d: %w", k.Name, raw.Metadata.Tenant, raw.Metadata.Name, raw.Version, err)

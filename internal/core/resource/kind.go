@@ -10,6 +10,12 @@ import (
 	"github.com/dun-sec/dun/internal/core/text"
 )
 
+// Text is a label in every language, so that a kind needs no other import.
+type Text = text.Text
+
+// T pairs the English with the Chinese wording.
+func T(en, zh string) Text { return text.T(en, zh) }
+
 // Scope says whose records a kind has.
 type Scope string
 
@@ -129,7 +135,10 @@ type Grant struct{ Principal, Role Ref }
 func Define[S any](k Kind, b Behaviour[S]) *Kind {
 	k.NewSpec = func() any { return new(S) }
 	k.validate = func(o *Object, r *Report) {
-		if s, ok := o.Spec.(*S); ok && b.Validate != nil {
+		s, ok := o.Spec.(*S)
+		if !ok || s == nil {
+			r.Add("spec", "is not the spec of a %s", "不是 %s 的 spec", k.Name)
+		} else if b.Validate != nil {
 			b.Validate(&o.Metadata, s, r)
 		}
 	}
@@ -169,6 +178,23 @@ func (k *Kind) Validate(o *Object) error {
 	if n > MaxObject {
 		return fault.New(fault.Invalid, "the record has %d bytes; at most %d are stored (keep files and lists of data elsewhere and refer to them)",
 			"记录有 %d 字节,上限为 %d(文件和数据列表请存放在别处并引用)", n, MaxObject)
+	}
+	return k.checkWhole(o)
+}
+
+// checkWhole bounds a record together with its annotation LastApplied: what is
+// stored must be small enough to be patched, exported and proven later.
+func (k *Kind) checkWhole(o *Object) error {
+	if _, ok := o.Metadata.Annotations[LastApplied]; !ok {
+		return nil
+	}
+	b, err := o.Stored()
+	if err != nil {
+		return err
+	}
+	if len(b) > MaxInput {
+		return fault.New(fault.Invalid, "the record has %d bytes with its annotation %s; at most %d are stored",
+			"记录连同注解 %[2]s 有 %[1]d 字节,上限为 %[3]d", len(b), LastApplied, MaxInput)
 	}
 	return nil
 }
@@ -225,6 +251,8 @@ func (k *Kind) complete() error {
 	switch {
 	case k.Name == "" || k.Plural == "" || k.Short == "" || k.Nav == "":
 		return fmt.Errorf("kind %q: name, plural, short and nav are needed", k.Name)
+	case !ValidName(k.Plural) || !ValidName(k.Short):
+		return fmt.Errorf("kind %s: plural %q and short %q are path segments in lower case", k.Name, k.Plural, k.Short)
 	case k.Title.En == "" || k.Title.Zh == "" || k.Doc.En == "" || k.Doc.Zh == "":
 		return fmt.Errorf("kind %s: title and doc are needed in both languages", k.Name)
 	case k.Scope != ScopePlatform && k.Scope != ScopeTenant:
@@ -238,6 +266,9 @@ func (k *Kind) complete() error {
 	}
 	if t := reflect.TypeOf(k.NewSpec()); t.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("kind %s: the spec is not a struct", k.Name)
+	}
+	if err := supported(reflect.TypeOf(k.NewSpec()).Elem(), "spec"); err != nil {
+		return fmt.Errorf("kind %s: %w", k.Name, err)
 	}
 	for _, f := range k.Fields() {
 		if f.Label.En == "" || f.Label.Zh == "" {

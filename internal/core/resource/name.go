@@ -72,7 +72,7 @@ func CheckURL(s string) *text.Text {
 		return fail("a URL with user or password is refused; nothing secret belongs into a record", "URL 不得包含用户名或密码;记录中不得存放机密")
 	case u.Hostname() == "":
 		return fail("has no host", "缺少主机")
-	case (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+	case (u.Path != "" && u.Path != "/") || strings.ContainsAny(s, "?#"):
 		return fail("want scheme, host and port only", "只应包含协议、主机和端口")
 	case strings.HasSuffix(u.Host, ":"):
 		return fail("has an empty port", "端口为空")

@@ -205,9 +205,7 @@ func tooDeep(path string) fault.Field {
 }
 
 func join(path, key string) string {
-	if len(key) > 64 {
-		key = key[:64] + "…"
-	}
+	key = clip(key)
 	if path == "" {
 		return key
 	}

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -11,11 +12,14 @@ import (
 // the default of the field.
 type Duration time.Duration
 
+// maxDays is the longest Duration in whole days, about 292 years.
+const maxDays = uint64(math.MaxInt64 / (24 * time.Hour))
+
 // ParseDuration reads Go's durations and whole days ("7d"); negative is refused.
 func ParseDuration(s string) (Duration, error) {
 	if n, ok := strings.CutSuffix(s, "d"); ok {
-		days, err := strconv.ParseUint(n, 10, 16)
-		if err != nil {
+		days, err := strconv.ParseUint(n, 10, 32)
+		if err != nil || days > maxDays {
 			return 0, fmt.Errorf("want a time such as 30s, 5m, 12h or 7d, not %q", s)
 		}
 		return Duration(time.Duration(days) * 24 * time.Hour), nil

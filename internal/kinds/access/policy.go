@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // PolicySpec is Cedar source text. A tenant's policies are asked about that
@@ -18,13 +17,13 @@ type PolicySpec struct {
 func Policy() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "Policy", Plural: "policies", Short: "policy", Scope: resource.ScopeTenant, Nav: "access",
-		Title:   text.T("Policy", "策略"),
-		Doc:     text.T("What roles and principals may do, in the Cedar language. Nothing is allowed that no policy permits; a forbid wins over every permit.", "用 Cedar 语言写明角色和主体的权限。未经允许的一律拒绝;forbid 优先于任何 permit。"),
+		Title:   resource.T("Policy", "策略"),
+		Doc:     resource.T("What roles and principals may do, in the Cedar language. Nothing is allowed that no policy permits; a forbid wins over every permit.", "用 Cedar 语言写明角色和主体的权限。未经允许的一律拒绝;forbid 优先于任何 permit。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Description", "说明"), Value: func(o *resource.Object) string { return o.Spec.(*PolicySpec).Description }},
-			{Title: text.T("Built in", "内置"), Value: func(o *resource.Object) string { return o.Metadata.Labels[resource.LabelBuiltin] }},
-			{Title: text.T("Text", "文本"), Wide: true, Value: func(o *resource.Object) string {
+			{Title: resource.T("Description", "说明"), Value: func(o *resource.Object) string { return o.Spec.(*PolicySpec).Description }},
+			{Title: resource.T("Built in", "内置"), Value: func(o *resource.Object) string { return o.Metadata.Labels[resource.LabelBuiltin] }},
+			{Title: resource.T("Text", "文本"), Wide: true, Value: func(o *resource.Object) string {
 				return strings.Join(strings.Fields(o.Spec.(*PolicySpec).Cedar), " ")
 			}},
 		},

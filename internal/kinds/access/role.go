@@ -2,7 +2,6 @@ package access
 
 import (
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // RoleSpec is a name that policies grant to and bindings hand out.
@@ -14,11 +13,11 @@ type RoleSpec struct {
 func Role() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "Role", Plural: "roles", Short: "role", Scope: resource.ScopeTenant, Nav: "access",
-		Title:   text.T("Role", "角色"),
-		Doc:     text.T("A set of duties. Policies say what a role may do; bindings say who has it.", "一组职责。策略规定角色的权限,绑定规定谁拥有角色。"),
+		Title:   resource.T("Role", "角色"),
+		Doc:     resource.T("A set of duties. Policies say what a role may do; bindings say who has it.", "一组职责。策略规定角色的权限,绑定规定谁拥有角色。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Description", "说明"), Value: func(o *resource.Object) string { return o.Spec.(*RoleSpec).Description }},
+			{Title: resource.T("Description", "说明"), Value: func(o *resource.Object) string { return o.Spec.(*RoleSpec).Description }},
 		},
 		Example: `kind: Role
 metadata: {tenant: platform, name: netops}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // RoleBindingSpec gives a role of the tenant to principals of the tenant.
@@ -24,12 +23,12 @@ type Subject struct {
 func RoleBinding() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "RoleBinding", Plural: "rolebindings", Short: "binding", Scope: resource.ScopeTenant, Nav: "access",
-		Title:   text.T("Role binding", "角色绑定"),
-		Doc:     text.T("Who has a role. Binding and principals belong to one tenant.", "谁拥有某个角色。绑定与主体同属一个租户。"),
+		Title:   resource.T("Role binding", "角色绑定"),
+		Doc:     resource.T("Who has a role. Binding and principals belong to one tenant.", "谁拥有某个角色。绑定与主体同属一个租户。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Role", "角色"), Value: func(o *resource.Object) string { return o.Spec.(*RoleBindingSpec).Role }},
-			{Title: text.T("Subjects", "主体"), Value: func(o *resource.Object) string {
+			{Title: resource.T("Role", "角色"), Value: func(o *resource.Object) string { return o.Spec.(*RoleBindingSpec).Role }},
+			{Title: resource.T("Subjects", "主体"), Value: func(o *resource.Object) string {
 				var out []string
 				for _, s := range o.Spec.(*RoleBindingSpec).Subjects {
 					out = append(out, strings.ToLower(s.Kind)+"/"+s.Name)

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // UserSpec is a person who can sign in.
@@ -21,13 +20,13 @@ type UserSpec struct {
 func User() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "User", Plural: "users", Short: "user", Scope: resource.ScopeTenant, Nav: "access",
-		Title:   text.T("User", "用户"),
-		Doc:     text.T("A person who can sign in. Rights come from roles by RoleBinding; passwords and codes are kept elsewhere, sealed.", "可以登录的人员。权限由 RoleBinding 授予的角色决定;密码和验证码另行密封保存。"),
+		Title:   resource.T("User", "用户"),
+		Doc:     resource.T("A person who can sign in. Rights come from roles by RoleBinding; passwords and codes are kept elsewhere, sealed.", "可以登录的人员。权限由 RoleBinding 授予的角色决定;密码和验证码另行密封保存。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Display name", "显示名"), Value: func(o *resource.Object) string { return o.Spec.(*UserSpec).DisplayName }},
-			{Title: text.T("E-mail", "邮箱"), Wide: true, Value: func(o *resource.Object) string { return o.Spec.(*UserSpec).Email }},
-			{Title: text.T("State", "状态"), Value: func(o *resource.Object) string {
+			{Title: resource.T("Display name", "显示名"), Value: func(o *resource.Object) string { return o.Spec.(*UserSpec).DisplayName }},
+			{Title: resource.T("E-mail", "邮箱"), Wide: true, Value: func(o *resource.Object) string { return o.Spec.(*UserSpec).Email }},
+			{Title: resource.T("State", "状态"), Value: func(o *resource.Object) string {
 				if o.Spec.(*UserSpec).Disabled {
 					return "disabled"
 				}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // Ban actions. An allow entry is asked before every ban, so that nobody locks
@@ -29,14 +28,14 @@ type BanSpec struct {
 func Ban() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "Ban", Plural: "bans", Short: "ban", Scope: resource.ScopeTenant, Nav: "edge",
-		Title:   text.T("Ban", "封禁"),
-		Doc:     text.T("A list of client addresses that the edge refuses, or lets past every ban.", "边缘拒绝或始终放行的客户端地址列表。"),
+		Title:   resource.T("Ban", "封禁"),
+		Doc:     resource.T("A list of client addresses that the edge refuses, or lets past every ban.", "边缘拒绝或始终放行的客户端地址列表。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Action", "动作"), Value: func(o *resource.Object) string { return o.Spec.(*BanSpec).Action }},
-			{Title: text.T("Sources", "来源"), Value: func(o *resource.Object) string { return few(o.Spec.(*BanSpec).Sources) }},
-			{Title: text.T("Sites", "站点"), Value: func(o *resource.Object) string { return few(o.Spec.(*BanSpec).Sites) }},
-			{Title: text.T("Expires", "到期"), Value: func(o *resource.Object) string { return when(o.Spec.(*BanSpec).Expires) }},
+			{Title: resource.T("Action", "动作"), Value: func(o *resource.Object) string { return o.Spec.(*BanSpec).Action }},
+			{Title: resource.T("Sources", "来源"), Value: func(o *resource.Object) string { return few(o.Spec.(*BanSpec).Sources) }},
+			{Title: resource.T("Sites", "站点"), Value: func(o *resource.Object) string { return few(o.Spec.(*BanSpec).Sites) }},
+			{Title: resource.T("Expires", "到期"), Value: func(o *resource.Object) string { return when(o.Spec.(*BanSpec).Expires) }},
 		},
 		Example: `kind: Ban
 metadata: {tenant: platform, name: scanner}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // ExclusionSpec switches a rule, or the rules with a tag, off for one site;
@@ -27,15 +26,15 @@ var argumentForm = regexp.MustCompile(`^[A-Z_]+(:[^\s|,"']{1,200})?$`)
 func Exclusion() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "Exclusion", Plural: "exclusions", Short: "exclusion", Scope: resource.ScopeTenant, Nav: "edge",
-		Title:   text.T("Exclusion", "排除项"),
-		Doc:     text.T("A narrow exception from the web application firewall: one rule, on one site, as tightly as route and argument say.", "Web 应用防火墙的精确例外:针对一个站点的一条规则,可用路径和参数进一步收窄。"),
+		Title:   resource.T("Exclusion", "排除项"),
+		Doc:     resource.T("A narrow exception from the web application firewall: one rule, on one site, as tightly as route and argument say.", "Web 应用防火墙的精确例外:针对一个站点的一条规则,可用路径和参数进一步收窄。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Site", "站点"), Value: func(o *resource.Object) string { return o.Spec.(*ExclusionSpec).Site }},
-			{Title: text.T("Rule", "规则"), Value: ruleOrTag},
-			{Title: text.T("Route", "路径"), Value: func(o *resource.Object) string { return o.Spec.(*ExclusionSpec).Route }},
-			{Title: text.T("Argument", "参数"), Value: func(o *resource.Object) string { return o.Spec.(*ExclusionSpec).Argument }},
-			{Title: text.T("Expires", "到期"), Value: func(o *resource.Object) string { return when(o.Spec.(*ExclusionSpec).Expires) }},
+			{Title: resource.T("Site", "站点"), Value: func(o *resource.Object) string { return o.Spec.(*ExclusionSpec).Site }},
+			{Title: resource.T("Rule", "规则"), Value: ruleOrTag},
+			{Title: resource.T("Route", "路径"), Value: func(o *resource.Object) string { return o.Spec.(*ExclusionSpec).Route }},
+			{Title: resource.T("Argument", "参数"), Value: func(o *resource.Object) string { return o.Spec.(*ExclusionSpec).Argument }},
+			{Title: resource.T("Expires", "到期"), Value: func(o *resource.Object) string { return when(o.Spec.(*ExclusionSpec).Expires) }},
 		},
 		Example: `kind: Exclusion
 metadata: {tenant: platform, name: shop-comments}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // Defaults of a Site; a field that is absent or zero means these.
@@ -76,15 +75,15 @@ type Timeouts struct {
 func Site() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "Site", Plural: "sites", Short: "site", Scope: resource.ScopeTenant, Nav: "edge",
-		Title:   text.T("Site", "站点"),
-		Doc:     text.T("A web site that the edge stands in front of: its host names, its origins, and how strictly requests are judged.", "由边缘防护的网站:域名、源站,以及检查请求的严格程度。"),
+		Title:   resource.T("Site", "站点"),
+		Doc:     resource.T("A web site that the edge stands in front of: its host names, its origins, and how strictly requests are judged.", "由边缘防护的网站:域名、源站,以及检查请求的严格程度。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Hosts", "域名"), Value: func(o *resource.Object) string { return strings.Join(o.Spec.(*SiteSpec).Hosts, ",") }},
-			{Title: text.T("Origins", "源站"), Value: origins},
-			{Title: text.T("WAF", "防火墙"), Value: func(o *resource.Object) string { return o.Spec.(*SiteSpec).Mode() }},
-			{Title: text.T("Paranoia", "严格等级"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Paranoia()) }},
-			{Title: text.T("Threshold", "阈值"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Threshold()) }},
+			{Title: resource.T("Hosts", "域名"), Value: func(o *resource.Object) string { return strings.Join(o.Spec.(*SiteSpec).Hosts, ",") }},
+			{Title: resource.T("Origins", "源站"), Value: origins},
+			{Title: resource.T("WAF", "防火墙"), Value: func(o *resource.Object) string { return o.Spec.(*SiteSpec).Mode() }},
+			{Title: resource.T("Paranoia", "严格等级"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Paranoia()) }},
+			{Title: resource.T("Threshold", "阈值"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Threshold()) }},
 		},
 		Example: `kind: Site
 metadata: {tenant: platform, name: shop}

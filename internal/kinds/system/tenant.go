@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // TenantSpec is a customer or a department that lives apart from all others.
@@ -21,12 +20,12 @@ type TenantSpec struct {
 func Tenant() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "Tenant", Plural: "tenants", Short: "tenant", Scope: resource.ScopePlatform, Nav: "system",
-		Title:   text.T("Tenant", "租户"),
-		Doc:     text.T("A customer or department whose records, events and data no other tenant sees. The operator's own is platform.", "客户或部门,其记录、事件和数据对其他租户不可见。运营方自己的租户为 platform。"),
+		Title:   resource.T("Tenant", "租户"),
+		Doc:     resource.T("A customer or department whose records, events and data no other tenant sees. The operator's own is platform.", "客户或部门,其记录、事件和数据对其他租户不可见。运营方自己的租户为 platform。"),
 		Version: 1,
 		Columns: []resource.Column{
-			{Title: text.T("Title", "名称"), Value: func(o *resource.Object) string { return o.Spec.(*TenantSpec).Title }},
-			{Title: text.T("Origin networks", "源站网段"), Wide: true, Value: func(o *resource.Object) string {
+			{Title: resource.T("Title", "名称"), Value: func(o *resource.Object) string { return o.Spec.(*TenantSpec).Title }},
+			{Title: resource.T("Origin networks", "源站网段"), Wide: true, Value: func(o *resource.Object) string {
 				return strings.Join(o.Spec.(*TenantSpec).OriginNetworks, ",")
 			}},
 		},

@@ -1,0 +1,250 @@
+// Package agent is the host role: it opens DIR, starts the roles of this
+// machine, keeps them going and says how they are. It owns the process: doors,
+// start-up order, shutdown. It decides nothing about records.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/dial"
+	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/govern/dayzero"
+	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
+	"github.com/dun-sec/dun/internal/plane/edge"
+)
+
+// Options of a cell on one machine.
+type Options struct {
+	Config  Config // completed
+	Kinds   []*resource.Kind
+	Version string
+	Lang    text.Lang
+	Out     io.Writer // lines for people
+	Log     *slog.Logger
+	Now     func() time.Time
+	Console func(Parts) http.Handler // what the console's door serves
+}
+
+// Parts is what a face may use of the running cell.
+type Parts struct {
+	Gate   *gate.Gate
+	Events *events.Log
+	Status func() any
+	NodeID uint16
+	Log    *slog.Logger
+}
+
+const (
+	nodeName = "n1" // one machine; nodes get names with their own issue
+	nodeID   = 1
+)
+
+// cell is everything that runs.
+type cell struct {
+	opt     Options
+	dir     *Dir
+	keys    *Keys
+	doors   doors
+	events  *events.Log
+	gate    *gate.Gate
+	edge    *edge.Edge
+	started time.Time
+
+	mu     sync.Mutex
+	failed error  // of the edge
+	base   uint64 // revision at start
+	behind time.Time
+}
+
+// Up runs every role on this machine until ctx ends. It returns nil after a
+// clean stop.
+func Up(ctx context.Context, opt Options) (err error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	c := &cell{opt: opt, started: opt.Now()}
+	var stop closers
+	defer func() { err = errors.Join(err, stop.close()) }()
+
+	if c.dir, err = OpenDir(opt.Config.Data); err != nil {
+		return err
+	}
+	stop.add(c.dir.Close)
+	if c.doors, err = openDoors(&opt.Config); err != nil {
+		return err
+	}
+	stop.add(c.doors.close)
+	if c.keys, err = c.dir.Keys(opt); err != nil {
+		return err
+	}
+	c.say("Dun %s  cell %s  data %s", "Dun %s  集群 %s  数据 %s", opt.Version, c.dir.Cell, c.dir.Path)
+	if err := c.start(ctx, &stop); err != nil {
+		return err
+	}
+	if err := c.bootstrap(ctx); err != nil {
+		return err
+	}
+	return c.serve(ctx)
+}
+
+// start brings up the engines. The rule set takes longest, so it is compiled
+// while the store opens.
+func (c *cell) start(ctx context.Context, stop *closers) error {
+	var err error
+	c.events, err = events.Open(events.Options{
+		Dir: c.dir.File("events"), MaxBytes: int64(c.opt.Config.Events.Bytes), MaxAge: time.Duration(c.opt.Config.Events.Days) * 24 * time.Hour,
+		Node: nodeName, Now: c.opt.Now, Log: c.opt.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("open events: %w", err)
+	}
+	stop.add(c.events.Close)
+	type made struct {
+		e   *edge.Edge
+		err error
+	}
+	rules := make(chan made, 1)
+	go func() {
+		e, err := edge.New(ctx, c.edgeOptions())
+		rules <- made{e, err}
+	}()
+	gateErr := c.openGate(ctx, stop)
+	m := <-rules
+	if m.err != nil {
+		m.err = fmt.Errorf("start the edge: %w", m.err)
+	}
+	c.edge = m.e
+	return errors.Join(gateErr, m.err)
+}
+
+func (c *cell) openGate(ctx context.Context, stop *closers) error {
+	reg, err := resource.NewRegistry(c.opt.Kinds...)
+	if err != nil {
+		return err
+	}
+	g, err := gate.Open(ctx, gate.Options{
+		Path: c.dir.File("records.db"), CheckpointFile: c.dir.File("tiles/checkpoint"), Cell: c.dir.Cell, Node: nodeName,
+		Registry: reg, Signer: c.keys.Signer, VKey: c.keys.VKey, Now: c.opt.Now, Log: c.opt.Log,
+	})
+	if err != nil {
+		return fault.New(fault.Unavailable, "the record store does not open: %s", "记录库无法打开:%s", err.Error()).Because(err)
+	}
+	stop.add(g.Close)
+	if err := dayzero.Run(ctx, g, c.opt.Version); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gate, c.base = g, g.At().Revision
+	return nil
+}
+
+func (c *cell) edgeOptions() edge.Options {
+	d := &dial.Dialer{Own: c.doors.addresses, Networks: c.networks}
+	return edge.Options{
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Dial: d.For, Events: c.events, Mask: events.Mask,
+		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
+	}
+}
+
+const edgeService = "edge"
+
+// networks lists the private networks that the platform opened for a tenant.
+func (c *cell) networks(tenant string) []netip.Prefix {
+	o, err := c.gate.Get(context.Background(), identity.Service(edgeService), resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: tenant})
+	if err != nil {
+		return nil
+	}
+	var out []netip.Prefix
+	if s, ok := o.Spec.(*kindsystem.TenantSpec); ok {
+		for _, n := range s.OriginNetworks {
+			if p, err := netip.ParsePrefix(n); err == nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// serve opens the doors and waits for the end. Whoever fails ends all.
+func (c *cell) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	feed, err := c.gate.Watch(identity.Service(edgeService), []string{"Site", "Exclusion", "Ban", "Tenant"}, nil)
+	if err != nil {
+		return err
+	}
+	handler := c.opt.Console(Parts{
+		Gate: c.gate, Events: c.events, Status: func() any { return c.status() }, NodeID: nodeID, Log: c.opt.Log.With("part", "api"),
+	})
+	var run sync.WaitGroup
+	part := func(name string, f func(context.Context) error) {
+		run.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	part("edge records", func(ctx context.Context) error { return c.followEdge(ctx, feed) })
+	part("edge", func(ctx context.Context) error { return c.edge.Serve(ctx, c.doors.edgeHTTP, c.doors.edgeHTTPS) })
+	part("console", func(ctx context.Context) error { return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Log) })
+	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
+	run.Go(func() { c.announce(ctx) })
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		run.Wait()
+		return cause
+	}
+	c.say("stopping …", "正在停止……")
+	run.Wait()
+	return nil
+}
+
+func (c *cell) followEdge(ctx context.Context, feed resource.Feed) error {
+	err := c.edge.Run(ctx, feed)
+	if ctx.Err() == nil {
+		c.mu.Lock()
+		c.failed = err
+		c.mu.Unlock()
+	}
+	return err
+}
+
+func (c *cell) say(en, zh string, args ...any) {
+	fmt.Fprintln(c.opt.Out, text.F(en, zh, args...).In(c.opt.Lang))
+}
+
+// closers closes in the reverse order of opening.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+func (c *closers) close() error {
+	var errs []error
+	for i := len(*c) - 1; i >= 0; i-- {
+		errs = append(errs, (*c)[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// ignoreClosed drops the errors that an orderly stop makes.
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

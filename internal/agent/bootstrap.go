@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/govern/dayzero"
+)
+
+const profileFile = "bootstrap/operator.yaml"
+
+// bootstrap leaves the operator's profile where there is none.
+func (c *cell) bootstrap(ctx context.Context) error {
+	p, err := identity.ReadProfile(c.dir.File(profileFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err = c.writeProfile(ctx, identity.Service(gate.Dayzero))
+		return err
+	case err != nil:
+		c.say("  the profile %s cannot be read; make a new one with: dun admin recover --data %s", "  配置 %s 无法读取;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
+		return nil
+	}
+	if _, _, err := c.gate.Authenticate(p.Session.Token); err != nil {
+		c.say("  the session in %s has ended; make a new one with: dun admin recover --data %s", "  %s 中的会话已失效;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
+	}
+	return nil
+}
+
+// writeProfile opens a session for the operator and writes the profile.
+func (c *cell) writeProfile(ctx context.Context, by identity.Actor) (*identity.Profile, error) {
+	token, expires, err := c.gate.OpenSession(ctx, by, dayzero.Operator, "")
+	if err != nil {
+		return nil, err
+	}
+	log := c.gate.Log()
+	p := &identity.Profile{
+		Version: 1, Server: c.doors.endpoints()["console"], CAPEM: string(c.keys.CAPEM), Tenant: resource.Platform, Lang: string(c.opt.Lang),
+		Session: identity.ProfileSession{Token: token, Expires: expires}, Log: identity.ProfileLog{Origin: log.Origin, VKey: log.VKey},
+	}
+	if err := os.MkdirAll(c.dir.File("bootstrap"), 0o700); err != nil {
+		return nil, dirError(c.dir.File("bootstrap"), err)
+	}
+	return p, p.Write(c.dir.File(profileFile))
+}

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// Config is what an operator may set (design section 5). Addresses are
+// host:port; "off" switches a door off.
+type Config struct {
+	Data   string       `json:"data,omitempty"`
+	Listen ListenConfig `json:"listen,omitempty"`
+	Events EventsConfig `json:"events,omitempty"`
+	Log    LogConfig    `json:"log,omitempty"`
+}
+
+// ListenConfig names the doors.
+type ListenConfig struct {
+	Console   string `json:"console,omitempty" max:"256"`
+	EdgeHTTP  string `json:"edgeHTTP,omitempty" max:"256"`
+	EdgeHTTPS string `json:"edgeHTTPS,omitempty" max:"256"`
+}
+
+// EventsConfig bounds what is kept of events.
+type EventsConfig struct {
+	Days  int           `json:"days,omitempty" min:"1" max:"3650"` // default 30
+	Bytes resource.Size `json:"bytes,omitempty"`                   // default 2GiB
+}
+
+// LogConfig is about the operator's log on standard error.
+type LogConfig struct {
+	Level string `json:"level,omitempty" enum:"debug,info,warn,error"` // default warn
+}
+
+// Defaults of Config.
+const (
+	DefaultData      = "./dun-data"
+	defaultConsole   = "127.0.0.1:7443"
+	defaultEdgeHTTP  = "127.0.0.1:8080"
+	defaultEdgeHTTPS = "127.0.0.1:8443"
+	defaultDays      = 30
+	defaultBytes     = resource.Size(2 << 30)
+	off              = "off"
+)
+
+// ReadConfig reads a file strictly: an unknown key is an error.
+func ReadConfig(name string) (Config, error) {
+	var c Config
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return c, fault.New(fault.Invalid, "configuration %s: %s", "配置文件 %s:%s", name, err.Error()).Because(err)
+	}
+	docs, err := resource.ParseYAML(b)
+	if err != nil {
+		return c, err
+	}
+	switch len(docs) {
+	case 0:
+		return c, nil
+	case 1:
+		return c, resource.Fill(docs[0], &c)
+	}
+	return c, fault.New(fault.Invalid, "configuration %s holds %d documents", "配置文件 %s 含有 %d 个文档", name, len(docs))
+}
+
+// Complete fills in defaults and moves every port by offset; it checks every
+// address. host, when not empty, exposes the edge's doors there.
+func (c *Config) Complete(offset int, host string) error {
+	if c.Data == "" {
+		c.Data = DefaultData
+	}
+	if c.Events.Days == 0 {
+		c.Events.Days = defaultDays
+	}
+	if c.Events.Bytes == 0 {
+		c.Events.Bytes = defaultBytes
+	}
+	if c.Log.Level == "" {
+		c.Log.Level = "warn"
+	}
+	var r resource.Report
+	for _, d := range []struct {
+		name, standard string
+		addr           *string
+		public         bool
+	}{
+		{"listen.console", defaultConsole, &c.Listen.Console, true},
+		{"listen.edgeHTTP", defaultEdgeHTTP, &c.Listen.EdgeHTTP, true},
+		{"listen.edgeHTTPS", defaultEdgeHTTPS, &c.Listen.EdgeHTTPS, true},
+	} {
+		if *d.addr == off {
+			continue
+		}
+		if *d.addr == "" {
+			*d.addr = d.standard
+			if host != "" && d.public {
+				_, port, _ := net.SplitHostPort(d.standard)
+				*d.addr = net.JoinHostPort(host, port)
+			}
+		}
+		moved, err := movePort(*d.addr, offset)
+		if err != nil {
+			r.Add(d.name, "%q: %s", "%q:%s", *d.addr, err.Error())
+			continue
+		}
+		*d.addr = moved
+	}
+	return fault.Fields(r.Fields)
+}
+
+func movePort(addr string, offset int) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", fmt.Errorf("want host:port")
+	}
+	if host != "" && host != "localhost" {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return "", fmt.Errorf("want an address of this machine before the port")
+		}
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", fmt.Errorf("want a port from 0 to 65535")
+	}
+	if n == 0 {
+		return addr, nil // any free port
+	}
+	if int(n)+offset < 1 || int(n)+offset > 65535 {
+		return "", fmt.Errorf("the port leaves 1 to 65535")
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(n)+offset)), nil
+}

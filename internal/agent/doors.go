@@ -1,0 +1,148 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+)
+
+// doors are the public listeners; nil = off.
+type doors struct {
+	console, edgeHTTP, edgeHTTPS net.Listener
+}
+
+func openDoors(c *Config) (doors, error) {
+	var d doors
+	for _, x := range []struct {
+		name, addr string
+		to         *net.Listener
+	}{
+		{"console", c.Listen.Console, &d.console},
+		{"edgeHTTP", c.Listen.EdgeHTTP, &d.edgeHTTP},
+		{"edgeHTTPS", c.Listen.EdgeHTTPS, &d.edgeHTTPS},
+	} {
+		if x.addr == off {
+			continue
+		}
+		ln, err := net.Listen("tcp", x.addr)
+		if err != nil {
+			return d, errors.Join(doorError(x.name, x.addr, err), d.close())
+		}
+		*x.to = ln
+	}
+	return d, nil
+}
+
+func doorError(name, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fault.New(fault.Unavailable, "listen.%s: %s is taken by another program; stop it, or move every port with --port-offset N", "listen.%s:%s 已被其他程序占用;请停止它,或用 --port-offset N 平移全部端口", name, addr).Because(err)
+	}
+	why := err
+	if se, ok := errors.AsType[*os.SyscallError](err); ok {
+		why = se.Err
+	}
+	return fault.New(fault.Invalid, "listen.%s: %s: %s", "listen.%s:%s:%s", name, addr, why.Error()).Because(err)
+}
+
+func (d *doors) close() error {
+	var errs []error
+	for _, ln := range []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS} {
+		if ln != nil {
+			errs = append(errs, ignoreClosed(ln.Close()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// addresses lists where Dun listens, for the dialer that must not reach it.
+func (d *doors) addresses() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, ln := range []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS} {
+		if ln == nil {
+			continue
+		}
+		if a, ok := ln.Addr().(*net.TCPAddr); ok {
+			out = append(out, a.AddrPort())
+		}
+	}
+	return out
+}
+
+func (d *doors) endpoints() map[string]string {
+	out := map[string]string{}
+	for name, x := range map[string]struct {
+		scheme string
+		ln     net.Listener
+	}{"console": {"https", d.console}, "edgeHTTP": {"http", d.edgeHTTP}, "edgeHTTPS": {"https", d.edgeHTTPS}} {
+		if x.ln != nil {
+			out[name] = x.scheme + "://" + reachable(x.ln.Addr())
+		}
+	}
+	return out
+}
+
+// reachable writes an address that a client on this machine can use.
+func reachable(a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return a.String()
+	}
+	ap := t.AddrPort()
+	if ip := ap.Addr().Unmap(); ip.IsUnspecified() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ap.Port()).String()
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
+}
+
+// serveConsole serves API and console over TLS with a certificate of the own
+// authority for every name under which this machine is reached here.
+func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, log *slog.Logger) error {
+	if d.console == nil {
+		<-ctx.Done()
+		return nil
+	}
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	if a, ok := d.console.Addr().(*net.TCPAddr); ok {
+		if ip := a.AddrPort().Addr().Unmap(); !ip.IsLoopback() && !ip.IsUnspecified() {
+			names = append(names, ip.String())
+		}
+	}
+	cert, err := k.CA.Issue(names...)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{
+		Handler:           h,
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}, NextProtos: []string{"h2", "http/1.1"}},
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.With("part", "console").Handler(), slog.LevelDebug),
+	}
+	return serveUntil(ctx, srv, func() error { return srv.ServeTLS(d.console, "", "") })
+}
+
+// serveUntil stops the server when ctx ends: no new requests, a few seconds
+// for those that run.
+func serveUntil(ctx context.Context, srv *http.Server, serve func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- ignoreClosed(serve()) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		return errors.Join(srv.Close(), <-done)
+	}
+	return <-done
+}

@@ -1,0 +1,327 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// applyFlags are the flags of dun apply.
+type applyFlags struct {
+	files          []string
+	noWait, dryRun bool
+	reason         string
+}
+
+func (a *app) apply() *cobra.Command {
+	var f applyFlags
+	cmd := &cobra.Command{
+		Use: "apply -f FILE", Args: cobra.NoArgs,
+		Short: a.t("Bring records to what a file says", "使记录与文件一致"),
+		Long: a.t("Reads records in YAML or JSON and brings the cell to what they say. What the file no longer says since the last apply is removed;\nwhat others set beside it stays. Prints the difference, sends the revision that was read, and waits until the nodes enforce it.",
+			"读取 YAML 或 JSON 记录并使集群与之一致。自上次 apply 以来文件中删去的内容会被移除,\n他人另行设置的内容予以保留。打印差异,带上所读修订号提交,并等待节点生效。"),
+		Example: "  dun apply -f site.yaml\n  cat site.yaml | dun apply -f -",
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.files, "file", "f", nil, a.t("file or folder of manifests; - is standard input", "清单文件或目录;- 为标准输入"))
+	fl.BoolVar(&f.noWait, "no-wait", false, a.t("do not wait until the change is enforced", "不等待更改生效"))
+	fl.BoolVar(&f.dryRun, "dry-run", false, a.t("only show what would change", "只显示将要更改的内容"))
+	fl.StringVar(&f.reason, "reason", "", a.t("why, for the audit log", "理由,写入审计日志"))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if len(f.files) == 0 {
+			return fault.New(fault.Invalid, "name a file with -f; - reads standard input", "请用 -f 指定文件;- 读取标准输入")
+		}
+		list, err := a.manifests(f.files)
+		if err != nil {
+			return err
+		}
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		var last uint64
+		roles := map[string]bool{}
+		for _, m := range list {
+			rev, err := a.applyOne(cmd, c, m, f)
+			if err != nil {
+				return err
+			}
+			if rev > 0 {
+				last = max(last, rev)
+				for _, r := range m.kind.NodeRoles {
+					roles[r] = true
+				}
+			}
+		}
+		if last == 0 || f.noWait || f.dryRun || len(roles) == 0 {
+			return nil
+		}
+		return a.waitEnforced(cmd.Context(), c, last, roles)
+	}
+	return cmd
+}
+
+// document is one record of a file.
+type document struct {
+	kind   *resource.Kind
+	object *resource.Object
+	where  string
+}
+
+// manifests reads and checks everything before anything is sent.
+func (a *app) manifests(files []string) ([]document, error) {
+	var out []document
+	for _, name := range files {
+		parts, err := a.read(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range parts {
+			nodes, err := resource.ParseYAML(p.data)
+			if err != nil {
+				return nil, in(p.name, err)
+			}
+			for _, n := range nodes {
+				o, k, err := a.opt.Registry.Decode(n)
+				if err != nil {
+					return nil, in(p.name, err)
+				}
+				if o.Metadata.Tenant == "" {
+					o.Metadata.Tenant = resource.Platform
+				}
+				if err := k.Validate(o); err != nil {
+					return nil, in(p.name, err)
+				}
+				out = append(out, document{k, o, p.name})
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, fault.New(fault.Invalid, "there is no record in %s", "%s 中没有记录", strings.Join(files, ", "))
+	}
+	return out, nil
+}
+
+// in names the file in an error about its content.
+func in(file string, err error) error {
+	e := fault.Of(err)
+	if e.Code != fault.Invalid {
+		return err
+	}
+	c := *e
+	c.Detail.En, c.Detail.Zh = file+": "+c.Detail.En, file+":"+c.Detail.Zh
+	if len(c.Fields) == 1 {
+		c.Fields = slices.Clone(c.Fields)
+		c.Fields[0].Reason.En += " [" + file + "]"
+		c.Fields[0].Reason.Zh += " [" + file + "]"
+	}
+	return &c
+}
+
+type part struct {
+	name string
+	data []byte
+}
+
+func (a *app) read(name string) ([]part, error) {
+	if name == "-" {
+		b, err := io.ReadAll(io.LimitReader(a.opt.In, resource.MaxDocuments*resource.MaxInput+1))
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return []part{{a.t("standard input", "标准输入"), b}}, nil
+	}
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "%s: there is no such file", "%s:文件不存在", name).Because(err)
+	}
+	names := []string{name}
+	if st.IsDir() {
+		names = nil
+		for _, pattern := range []string{"*.yaml", "*.yml", "*.json"} {
+			found, err := filepath.Glob(filepath.Join(name, pattern))
+			if err != nil {
+				return nil, fmt.Errorf("list %s: %w", name, err)
+			}
+			names = append(names, found...)
+		}
+		slices.Sort(names)
+	}
+	var out []part
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "%s cannot be read", "%s 无法读取", n).Because(err)
+		}
+		out = append(out, part{n, b})
+	}
+	return out, nil
+}
+
+// applyOne brings one record to what m says and returns the revision of the
+// change, 0 when there was none. A conflict means that somebody wrote between
+// read and write: it reads again, twice at most.
+func (a *app) applyOne(cmd *cobra.Command, c *client, m document, f applyFlags) (uint64, error) {
+	for try := 0; ; try++ {
+		rev, err := a.applyTry(cmd, c, m, f)
+		if fault.Is(err, fault.Conflict) && try < 2 {
+			if _, gone := c.get(cmd.Context(), m.kind, m.object.Metadata.Tenant, m.object.Metadata.Name); gone == nil && m.object.Metadata.Revision == 0 {
+				continue
+			}
+		}
+		return rev, err
+	}
+}
+
+func (a *app) applyTry(cmd *cobra.Command, c *client, m document, f applyFlags) (uint64, error) {
+	o := m.object
+	label := strings.ToLower(m.kind.Name) + " " + o.Metadata.Tenant + "/" + o.Metadata.Name
+	live, err := c.get(cmd.Context(), m.kind, o.Metadata.Tenant, o.Metadata.Name)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return 0, err
+	}
+	want, err := manifest(o)
+	if err != nil {
+		return 0, err
+	}
+	last, err := json.Marshal(want)
+	if err != nil {
+		return 0, fmt.Errorf("encode: %w", err)
+	}
+	r := request{header: reasonHeader(f.reason)}
+	r.path = recordPath(m.kind, o.Metadata.Tenant, o.Metadata.Name)
+	before := map[string]any(nil)
+	after := want
+	if live == nil {
+		next := annotated(want, string(last))
+		r.method, r.body, r.contentType = http.MethodPut, next, "application/json"
+	} else {
+		if rev := o.Metadata.Revision; rev != 0 && rev != live.Metadata.Revision {
+			return 0, fault.New(fault.Conflict, "%s is at revision %d, the file says %d; read it again", "%s 的修订号为 %d,文件中为 %d;请重新读取", label, live.Metadata.Revision, rev)
+		}
+		if before, err = manifest(live); err != nil {
+			return 0, err
+		}
+		patch := threeWay(live, before, want)
+		after, _ = resource.Merge(before, patch).(map[string]any)
+		if len(patch) == 0 {
+			a.say("%s unchanged", "%s 无变化", label)
+			return 0, nil
+		}
+		r.method, r.body, r.contentType = http.MethodPatch, withRevision(patch, live.Metadata.Revision, string(last)), "application/merge-patch+json"
+	}
+	if err := a.showDiff(label, before, after); err != nil {
+		return 0, err
+	}
+	if f.dryRun {
+		a.say("%s would change (dry run)", "%s 将会更改(试运行)", label)
+		return 0, nil
+	}
+	res, err := c.do(cmd.Context(), r)
+	if err != nil {
+		return 0, err
+	}
+	got, err := c.object(res.body)
+	if err != nil {
+		return 0, err
+	}
+	if live == nil {
+		a.say("%s created, revision %d", "%s 已创建,修订 %d", label, got.Metadata.Revision)
+	} else {
+		a.say("%s updated, revision %d", "%s 已更新,修订 %d", label, got.Metadata.Revision)
+	}
+	return got.Metadata.Revision, nil
+}
+
+func reasonHeader(reason string) map[string]string {
+	if reason == "" {
+		return nil
+	}
+	return map[string]string{"Dun-Reason": url.PathEscape(reason)}
+}
+
+// threeWay compares what was applied last, what is wanted and what is there.
+func threeWay(live *resource.Object, have, want map[string]any) map[string]any {
+	base := map[string]any{}
+	if s := live.Metadata.Annotations[resource.LastApplied]; s != "" {
+		dec := json.NewDecoder(strings.NewReader(s))
+		dec.UseNumber()
+		if err := dec.Decode(&base); err != nil {
+			base = map[string]any{} // somebody damaged it: nothing is removed then
+		}
+	}
+	next := normal(want)
+	// A manifest without labels removes those it had, one by one, and not
+	// those of others: compare key by key.
+	hm, _ := have["metadata"].(map[string]any)
+	if nm, ok := next["metadata"].(map[string]any); ok {
+		for _, k := range []string{"labels", "annotations"} {
+			if _, there := hm[k]; there && nm[k] == nil {
+				nm[k] = map[string]any{}
+			}
+		}
+	}
+	return resource.ThreeWay(base, next, have)
+}
+
+// normal gives want the number type that decoded JSON has.
+func normal(want map[string]any) map[string]any {
+	b, err := json.Marshal(want)
+	if err != nil {
+		return want
+	}
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.UseNumber()
+	out := map[string]any{}
+	if dec.Decode(&out) != nil {
+		return want
+	}
+	return out
+}
+
+func annotated(tree map[string]any, last string) map[string]any {
+	return resource.Merge(tree, map[string]any{"metadata": map[string]any{"annotations": map[string]any{resource.LastApplied: last}}}).(map[string]any)
+}
+
+// withRevision completes a patch with what was read and what was applied.
+func withRevision(patch map[string]any, rev uint64, last string) map[string]any {
+	out := annotated(patch, last)
+	out["metadata"].(map[string]any)["revision"] = rev
+	return out
+}
+
+func (a *app) showDiff(label string, before, after map[string]any) error {
+	var x, y []byte
+	var err error
+	if before != nil {
+		if x, err = toYAML(before); err != nil {
+			return err
+		}
+	}
+	if y, err = toYAML(after); err != nil {
+		return err
+	}
+	lines := strings.SplitAfter(string(diff.Diff("live", x, "file", y)), "\n")
+	if len(lines) > 3 {
+		lines = lines[3:] // "diff", "---", "+++": the label says it
+	}
+	fmt.Fprintf(a.opt.Out, "%s\n", label)
+	for _, l := range lines {
+		if l != "" {
+			fmt.Fprint(a.opt.Out, "  "+clean(l))
+		}
+	}
+	return nil
+}

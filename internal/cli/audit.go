@@ -1,0 +1,312 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dun-sec/dun/internal/core/audit"
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/text"
+)
+
+func (a *app) audit() *cobra.Command {
+	cmd := &cobra.Command{Use: "audit", Short: a.t("Read, verify and export the audit log", "查看、校验和导出审计日志")}
+	cmd.AddCommand(a.auditTail(), a.auditVerify(), a.auditExport())
+	return cmd
+}
+
+// leafJSON is one leaf as the API sends it.
+type leafJSON struct {
+	Seq    uint64   `json:"seq"`
+	Leaf   []byte   `json:"leaf"`
+	Salts  [][]byte `json:"salts"`
+	Values [][]byte `json:"values"`
+}
+
+// open checks the leaf against what it commits to.
+func (l *leafJSON) open() (audit.Leaf, audit.Values, error) {
+	var s audit.Salts
+	var v audit.Values
+	if len(l.Salts) != audit.Fields || len(l.Values) != audit.Fields {
+		return audit.Leaf{}, v, fmt.Errorf("leaf %d: want %d salts and values", l.Seq, audit.Fields)
+	}
+	copy(s[:], l.Salts)
+	copy(v[:], l.Values)
+	leaf, err := audit.ParseLeaf(l.Leaf)
+	if err != nil {
+		return leaf, v, fmt.Errorf("leaf %d: %w", l.Seq, err)
+	}
+	if leaf.Seq != l.Seq {
+		return leaf, v, fmt.Errorf("leaf %d says that it is number %d", l.Seq, leaf.Seq)
+	}
+	if err := leaf.Check(s, v); err != nil {
+		return leaf, v, fmt.Errorf("leaf %d: %w", l.Seq, err)
+	}
+	return leaf, v, nil
+}
+
+func (c *client) leaves(cmd *cobra.Command, q url.Values) ([]leafJSON, error) {
+	r, err := c.do(cmd.Context(), request{method: http.MethodGet, path: "/api/v1/-/audit/leaves", query: q})
+	if err != nil {
+		return nil, err
+	}
+	var page struct {
+		Items []leafJSON `json:"items"`
+	}
+	if err := json.Unmarshal(r.body, &page); err != nil {
+		return nil, fmt.Errorf("read leaves: %w", err)
+	}
+	return page.Items, nil
+}
+
+func (a *app) auditTail() *cobra.Command {
+	var n int
+	cmd := &cobra.Command{
+		Use: "tail", Args: cobra.NoArgs,
+		Short: a.t("Show the newest leaves, each checked against what it commits to", "显示最新的叶子,并逐一核对其承诺"),
+	}
+	cmd.Flags().IntVarP(&n, "number", "n", 20, a.t("how many, 1 to 1000", "数量,1 到 1000"))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if n < 1 || n > 1000 {
+			return fault.New(fault.Invalid, "-n %d: want 1 to 1000", "-n %d:应为 1 到 1000", n)
+		}
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		list, err := c.leaves(cmd, url.Values{"newest": {strconv.Itoa(n)}})
+		if err != nil {
+			return err
+		}
+		if a.output == "json" {
+			return a.tailJSON(list)
+		}
+		var rows [][]string
+		for i := range list {
+			leaf, v, err := list[i].open()
+			if err != nil {
+				return doesNotVerify(err)
+			}
+			rows = append(rows, []string{
+				strconv.FormatUint(leaf.Seq, 10), when(leaf.Time), leaf.Class.String(), leaf.Action, leaf.Kind,
+				orErased(v[audit.FieldTenant]) + "/" + string(v[audit.FieldName]), orErased(v[audit.FieldActor]), dashZero(leaf.Revision), string(v[audit.FieldReason]),
+			})
+		}
+		table(a.opt.Out, []string{a.t("LEAF", "叶子"), a.t("TIME", "时间"), a.t("CLASS", "类别"), a.t("ACTION", "动作"), a.t("KIND", "类型"),
+			a.t("RECORD", "记录"), a.t("ACTOR", "操作者"), a.t("REVISION", "修订"), a.t("REASON", "理由")}, rows)
+		return nil
+	}
+	a.outputFlag(cmd, "json")
+	return cmd
+}
+
+func (a *app) tailJSON(list []leafJSON) error {
+	out := []map[string]any{}
+	for i := range list {
+		leaf, v, err := list[i].open()
+		if err != nil {
+			return doesNotVerify(err)
+		}
+		out = append(out, map[string]any{
+			"seq": leaf.Seq, "time": leaf.Time, "class": leaf.Class.String(), "action": leaf.Action, "kind": leaf.Kind, "revision": leaf.Revision,
+			"tenant": string(v[audit.FieldTenant]), "name": string(v[audit.FieldName]), "actor": string(v[audit.FieldActor]),
+			"reason": string(v[audit.FieldReason]), "context": rawOrNull(v[audit.FieldContext]),
+		})
+	}
+	return a.json(map[string]any{"items": out})
+}
+
+func rawOrNull(b []byte) any {
+	if !json.Valid(b) {
+		return nil
+	}
+	return json.RawMessage(b)
+}
+
+func orErased(b []byte) string {
+	if b == nil {
+		return "(erased)"
+	}
+	return string(b)
+}
+
+func dashZero(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// doesNotVerify ends a verification that found a difference: exit 20.
+func doesNotVerify(err error) error {
+	return &found{text.F("does not verify: %s", "校验不通过:%s", clean(err.Error()))}
+}
+
+func (a *app) auditVerify() *cobra.Command {
+	return &cobra.Command{
+		Use: "verify", Args: cobra.NoArgs,
+		Short: a.t("Verify the whole log against the key that the profile pins", "用配置中固定的密钥校验整个日志"),
+		Long: a.t("Fetches the signed checkpoint and every leaf, checks the signature with the pinned key, each leaf with what it commits to, and the tree with the signed root.\nThen asks the cell to prove that each record is what its newest leaf says. Exit code 20 when anything differs.",
+			"获取已签名的检查点和全部叶子,用固定的密钥核对签名,逐一核对叶子的承诺,并核对树根。\n随后要求集群证明每条记录与其最新叶子一致。如有不符,退出码为 20。"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			vkey := c.profile.Log.VKey
+			if vkey == "" {
+				return fault.New(fault.Invalid, "profile %s pins no log key (log.vkey)", "配置 %s 没有固定日志密钥(log.vkey)", c.file)
+			}
+			r, err := c.do(cmd.Context(), request{method: http.MethodGet, path: "/api/v1/-/audit/checkpoint"})
+			if err != nil {
+				return err
+			}
+			head, err := audit.OpenCheckpoint(r.body, vkey)
+			if err != nil {
+				return doesNotVerify(fmt.Errorf("checkpoint: %w", err))
+			}
+			if head.Origin != c.profile.Log.Origin {
+				return doesNotVerify(fmt.Errorf("the checkpoint is of %s, the profile pins %s", head.Origin, c.profile.Log.Origin))
+			}
+			erased, err := a.verifyLeaves(cmd, c, head)
+			if err != nil {
+				return err
+			}
+			a.say("log      %s", "日志     %s", head.Origin)
+			a.say("leaves   %d verified, %d erased", "叶子     已校验 %d,已抹除 %d", head.Size, erased)
+			a.say("root     %s", "根       %s", head.Root.String())
+			a.say("signed   by the pinned key", "签名     由固定的密钥签署")
+			return a.checkRecords(cmd, c)
+		},
+	}
+}
+
+// verifyLeaves rebuilds the tree from every leaf and compares the root.
+func (a *app) verifyLeaves(cmd *cobra.Command, c *client, head audit.Checkpoint) (erased int, err error) {
+	tree := audit.NewTree()
+	for tree.Size() < head.Size {
+		list, err := c.leaves(cmd, url.Values{"from": {strconv.FormatInt(tree.Size(), 10)}, "limit": {"500"}})
+		if err != nil {
+			return 0, err
+		}
+		if len(list) == 0 {
+			return 0, doesNotVerify(fmt.Errorf("leaf %d is missing", tree.Size()))
+		}
+		for i := range list {
+			if tree.Size() == head.Size {
+				break
+			}
+			if list[i].Seq != uint64(tree.Size()) {
+				return 0, doesNotVerify(fmt.Errorf("leaf %d is missing", tree.Size()))
+			}
+			if _, _, err := list[i].open(); err != nil {
+				return 0, doesNotVerify(err)
+			}
+			if list[i].Salts[audit.FieldTenant] == nil {
+				erased++
+			}
+			tree.Append(audit.LeafHash(list[i].Leaf))
+		}
+	}
+	if tree.Root() != head.Root {
+		return 0, doesNotVerify(errors.New("the leaves do not give the signed root"))
+	}
+	return erased, nil
+}
+
+func (a *app) checkRecords(cmd *cobra.Command, c *client) error {
+	r, err := c.do(cmd.Context(), request{method: http.MethodGet, path: "/api/v1/-/audit/check"})
+	if fault.Is(err, fault.Internal) {
+		return doesNotVerify(errors.New(fault.Of(err).Detail.In(a.lang)))
+	}
+	if err != nil {
+		return err
+	}
+	var rep struct {
+		Records int `json:"records"`
+	}
+	if err := json.Unmarshal(r.body, &rep); err != nil {
+		return fmt.Errorf("read the check: %w", err)
+	}
+	a.say("records  %d, each as its newest leaf says", "记录     %d 条,均与最新叶子一致", rep.Records)
+	return nil
+}
+
+func (a *app) auditExport() *cobra.Command {
+	var file, tenant string
+	var from, to uint64
+	cmd := &cobra.Command{
+		Use: "export -o FILE", Args: cobra.NoArgs,
+		Short: a.t("Write leaves and proofs as a bundle that dun-verify checks anywhere", "导出叶子和证明,可在任何地方用 dun-verify 校验"),
+	}
+	f := cmd.Flags()
+	f.StringVarP(&file, "output", "o", "", a.t("file to write; - is standard output", "写入的文件;- 为标准输出"))
+	f.StringVarP(&tenant, "tenant", "t", "", a.t("only leaves of this tenant", "仅限此租户的叶子"))
+	f.Uint64Var(&from, "from", 0, a.t("first leaf", "起始叶子"))
+	f.Uint64Var(&to, "to", 0, a.t("last leaf (default: the newest)", "末尾叶子(默认最新)"))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if file == "" {
+			return fault.New(fault.Invalid, "name the file with -o; - is standard output", "请用 -o 指定文件;- 为标准输出")
+		}
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		q := url.Values{"from": {strconv.FormatUint(from, 10)}}
+		if to > 0 {
+			q.Set("to", strconv.FormatUint(to, 10))
+		}
+		if tenant != "" {
+			q.Set("tenant", tenant)
+		}
+		res, err := c.send(cmd.Context(), request{method: http.MethodGet, path: "/api/v1/-/audit/export", query: q})
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if file == "-" {
+			_, err := io.Copy(a.opt.Out, res.Body)
+			return cut(err)
+		}
+		n, err := writeFile(file, res.Body)
+		if err != nil {
+			return err
+		}
+		a.say("%s written, %d bytes; check it with: dun-verify --key '%s' %s", "已写入 %s,%d 字节;校验命令:dun-verify --key '%s' %s", file, n, c.profile.Log.VKey, file)
+		return nil
+	}
+	return cmd
+}
+
+func cut(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.Unavailable, "the export was cut: %s", "导出中断:%s", err.Error()).Because(err)
+}
+
+// writeFile writes the whole file or none.
+func writeFile(name string, r io.Reader) (int64, error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".dun-export-*")
+	if err != nil {
+		return 0, fault.New(fault.Invalid, "%s cannot be written", "%s 无法写入", name).Because(err)
+	}
+	defer os.Remove(f.Name())
+	n, err := io.Copy(f, r)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return n, cut(err)
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return n, fault.New(fault.Invalid, "%s cannot be written", "%s 无法写入", name).Because(err)
+	}
+	return n, nil
+}

@@ -1,0 +1,59 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// Run follows the feed of Site, Exclusion, Ban and Tenant until ctx ends,
+// which returns nil, or the feed fails. Each batch is in force when Run asks
+// for the next one; Enforced then reports its revision. While a reset is being
+// delivered the last snapshot stays in force.
+func (e *Edge) Run(ctx context.Context, feed resource.Feed) error {
+	records := map[resource.Ref]*resource.Object{}
+	synced, dirty := false, true
+	for {
+		b, err := feed.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("follow records: %w", err)
+		}
+		if b.Reset {
+			clear(records)
+			synced, dirty = false, true
+		}
+		for _, c := range b.Changes {
+			ref := c.Ref
+			ref.UID = "" // a record made again under the same name takes its place
+			if c.Object == nil {
+				delete(records, ref)
+			} else {
+				records[ref] = c.Object
+			}
+			dirty = true
+		}
+		if b.Synced {
+			synced = true
+		}
+		if !synced {
+			continue
+		}
+		if dirty {
+			e.swap(e.compile(records))
+			dirty = false
+		}
+		e.reached.Store(b.At.Revision)
+	}
+}
+
+func (e *Edge) swap(s *snapshot) {
+	old := e.snap.Swap(s)
+	e.certs.keep(s)
+	if old == nil || old.count != s.count {
+		e.opts.Log.Info("edge enforces", "kind", "Site", "count", s.count)
+	}
+}

@@ -1,0 +1,193 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// proxy sends the request to an origin and its answer to the client. A buffered
+// body is replayed; a nil one is streamed from the client, if there is any.
+func (q *request) proxy(body *spool) {
+	ctx, cancel := context.WithCancel(q.r.Context())
+	defer cancel()
+	upgrade := q.r.ProtoMajor == 1 && q.r.Method == http.MethodGet &&
+		hasToken(q.r.Header["Connection"], "upgrade") && hasToken(q.r.Header["Upgrade"], "websocket")
+	out, streamed := q.outRequest(ctx, body, upgrade)
+	resp, g, err := q.roundTrip(out, body, streamed)
+	if err != nil {
+		q.originFailed(g, err, streamed)
+		return
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		q.switchProtocols(ctx, g, resp, upgrade)
+		return
+	}
+	q.respond(resp, g, cancel)
+}
+
+func (q *request) outRequest(ctx context.Context, body *spool, upgrade bool) (*http.Request, *bodyStream) {
+	out := (&http.Request{
+		Method: q.r.Method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: q.outgoing(upgrade), Body: http.NoBody,
+	}).WithContext(ctx)
+	switch {
+	case body != nil:
+		if out.ContentLength = body.size(); out.ContentLength > 0 {
+			out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(body.reader()), nil }
+			out.Body, _ = out.GetBody()
+		}
+	case q.r.Body != nil && q.r.Body != http.NoBody && q.r.ContentLength != 0:
+		s := &bodyStream{from: q.r.Body, left: q.site.body, rc: q.rc}
+		q.rc.SetReadDeadline(time.Now().Add(q.site.request))
+		out.ContentLength, out.Body = q.r.ContentLength, s
+		return out, s
+	}
+	return out, nil
+}
+
+// roundTrip tries one origin and, when that could not even be connected to,
+// one other. Nothing of the request was sent then, so that holds for every
+// method, as long as no byte of a streamed body was taken.
+func (q *request) roundTrip(out *http.Request, body *spool, streamed *bodyStream) (*http.Response, *origin, error) {
+	var not *upstream
+	for {
+		g := q.site.choose(q.now, not)
+		out.URL = q.target.url(g.url.Scheme, g.url.Host)
+		if out.Host = g.host; g.host == "" {
+			out.Host = q.r.Host
+		}
+		resp, err := g.transport.RoundTrip(out)
+		if err == nil {
+			if g.restUntil.Load() != 0 {
+				g.restUntil.Store(0)
+			}
+			return resp, g, nil
+		}
+		var dial *dialError
+		if !errors.As(err, &dial) || out.Context().Err() != nil {
+			return nil, g, err
+		}
+		g.restUntil.Store(q.now.Add(q.edge.bounds.rest).UnixNano())
+		if not != nil || streamed != nil && streamed.taken.Load() || q.site.choose(q.now, g.upstream) == nil {
+			return nil, g, err
+		}
+		not = g.upstream
+		if body != nil && out.GetBody != nil {
+			out.Body, _ = out.GetBody()
+		}
+	}
+}
+
+// originFailed answers 502 or 504, or what the client's own fault calls for.
+func (q *request) originFailed(g *origin, err error, streamed *bodyStream) {
+	if streamed != nil {
+		if berr := streamed.failure(); berr != nil {
+			q.bodyFailed(berr)
+			return
+		}
+	}
+	if q.r.Context().Err() != nil {
+		q.abandon()
+	}
+	class, status := classify(err)
+	q.site.tally.originErrors.Add(1)
+	q.reportOrigin(class, g.label, status)
+	q.edge.opts.Log.Debug("origin failed", "req", q.id, "tenant", q.site.name.tenant, "name", q.site.name.name, "err", err)
+	q.refuse(status)
+}
+
+func classify(err error) (class string, status int) {
+	var dial *dialError
+	var timeout interface{ Timeout() bool }
+	late := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)
+	switch isDial := errors.As(err, &dial); {
+	case isDial && dial.Timeout():
+		return "connect timeout", http.StatusGatewayTimeout
+	case isDial:
+		return "connect", http.StatusBadGateway
+	case strings.Contains(err.Error(), "tls:") || strings.Contains(err.Error(), "x509:"):
+		return "tls", http.StatusBadGateway
+	case late:
+		return "timeout", http.StatusGatewayTimeout
+	}
+	return "protocol", http.StatusBadGateway
+}
+
+// respond copies the answer. Each write may take as long as the site's idle
+// time, and so may each wait for the origin; the whole may take for ever.
+func (q *request) respond(resp *http.Response, g *origin, cancel context.CancelFunc) {
+	h := q.w.Header()
+	incoming(h, resp.Header)
+	h.Set(RequestHeader, q.id)
+	announced := len(resp.Trailer)
+	for name := range resp.Trailer {
+		h.Add("Trailer", name)
+	}
+	q.rc.SetWriteDeadline(time.Now().Add(q.site.idle))
+	q.wrote = true
+	q.w.WriteHeader(resp.StatusCode)
+	if resp.Body == http.NoBody {
+		return
+	}
+	if announced > 0 {
+		q.rc.Flush() // trailers need the chunked coding, which a short body would not get
+	}
+	idle := time.AfterFunc(q.site.idle, cancel)
+	err := q.copy(resp, idle)
+	idle.Stop()
+	if err != nil {
+		q.abandon()
+	}
+	for name, values := range resp.Trailer {
+		for _, v := range values {
+			if len(resp.Trailer) == announced {
+				h.Add(name, v)
+			} else {
+				h.Add(http.TrailerPrefix+name, v)
+			}
+		}
+	}
+}
+
+// streams reports whether the origin sends bit by bit and each bit counts.
+func streams(resp *http.Response) bool {
+	t := resp.Header.Get("Content-Type")
+	return resp.ContentLength < 0 || strings.HasPrefix(t, "text/event-stream") || strings.HasPrefix(t, "application/grpc")
+}
+
+func (q *request) copy(resp *http.Response, idle *time.Timer) error {
+	chunk := q.edge.buffers.Get().(*[]byte)
+	defer q.edge.buffers.Put(chunk)
+	flush := streams(resp)
+	if flush {
+		q.rc.Flush() // the header, before the first event
+	}
+	for first := true; ; first = false {
+		n, err := resp.Body.Read(*chunk)
+		if n > 0 {
+			if !first {
+				idle.Reset(q.site.idle)
+				q.rc.SetWriteDeadline(time.Now().Add(q.site.idle))
+			}
+			if _, werr := q.w.Write((*chunk)[:n]); werr != nil {
+				return werr
+			}
+			if flush {
+				if ferr := q.rc.Flush(); ferr != nil {
+					return ferr
+				}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
