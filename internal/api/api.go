@@ -23,6 +23,8 @@ import (
 
 // EventLog is what the API asks of core/events.
 type EventLog interface {
+	// Flush waits until everything that was added before is searchable.
+	Flush(ctx context.Context) error
 	Search(ctx context.Context, q events.Query) (found []events.Event, next string, err error)
 }
 
@@ -85,7 +87,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Strict-Transport-Security", "max-age=0") // never pin a name that is an address or localhost
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	if _, pattern := a.spec.mux.Handler(r); pattern == "" {
 		c := &call{api: a, w: w, r: r, lang: text.Accept(r.Header.Get("Accept-Language")), req: h.Get("Dun-Request-Id")}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -84,6 +85,13 @@ func (a *API) events(c *call) error {
 				return fault.New(fault.Invalid, "%s: want a time as in 2026-11-01T03:00:00Z", "%s:时间格式应如 2026-11-01T03:00:00Z", name)
 			}
 		}
+	}
+	// Whoever asks about a block he has just seen must find it. Under a flood,
+	// or with a full disk, what is searchable already has to do.
+	soon, cancel := context.WithTimeout(c.r.Context(), time.Second)
+	defer cancel()
+	if err := a.opt.Events.Flush(soon); err != nil {
+		a.opt.Log.Debug("events are behind", "req", c.req, "err", err)
 	}
 	list, next, err := a.opt.Events.Search(c.r.Context(), q)
 	if err != nil {

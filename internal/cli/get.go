@@ -75,7 +75,7 @@ func (a *app) get() *cobra.Command {
 			return nil
 		}
 		if len(list) == 0 {
-			a.say("no %s", "没有%[2]s", k.Plural, k.Title.Zh)
+			a.say("no %s", "没有%s", resource.T(k.Plural, k.Title.Zh))
 			return nil
 		}
 		a.records(k, list, a.output == "wide", where.all)

@@ -4,6 +4,7 @@ package crash
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -13,11 +14,11 @@ import (
 	"github.com/dun-sec/dun/internal/lab"
 )
 
-// kills is the bar of the main job: 30 random points, no acknowledged write lost.
-const (
-	kills   = 30
-	writers = 8
-)
+const writers = 8
+
+// kills is the bar of the main job: 30 random points, no acknowledged write
+// lost. make soak asks for more.
+var kills = flag.Int("kills", 30, "how often the cell is killed")
 
 // TestKillLosesNoAcknowledgedWrite kills the cell (kill -9) at random points
 // while eight clients write. What a client saw acknowledged must be there after
@@ -25,7 +26,7 @@ const (
 func TestKillLosesNoAcknowledgedWrite(t *testing.T) {
 	bin := lab.Build(t, "github.com/dun-sec/dun/cmd/dun")
 	dir := t.TempDir() + "/d"
-	n := kills
+	n := *kills
 	if testing.Short() {
 		n = 5
 	}

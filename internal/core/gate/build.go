@@ -2,18 +2,14 @@ package gate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/dun-sec/dun/internal/core/audit"
-	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate/internal/store"
-	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
@@ -52,6 +48,7 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 	work := b.state.fork()
 	rev, at := b.next()
 	var plans []*plan
+	access := false
 	for i := range req.Changes {
 		c := &req.Changes[i]
 		p := early
@@ -69,6 +66,7 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 			continue
 		}
 		if p.kind.Access() {
+			access = true
 			if err := b.repolicy(work, p); err != nil {
 				return nil, err
 			}
@@ -78,7 +76,9 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 		p.rev, p.at = rev, at
 		rev, at = rev+1, at+1
 	}
-	return b.record(work, req, plans)
+	out, err := b.record(work, req, plans)
+	b.access = b.access || err == nil && access
+	return out, err
 }
 
 // refresh completes a plan that was made beside the writer.
@@ -95,16 +95,14 @@ func (b *build) refresh(s *state, req *Request, p *plan, rev uint64, at int64) e
 }
 
 // repolicy performs a change that moves policy and compiles what follows; a
-// policy that cannot be compiled is refused here.
+// policy that cannot be compiled is refused here, and s is thrown away.
 func (b *build) repolicy(s *state, p *plan) error {
-	trial := s.fork()
-	trial.perform(p)
-	snap, err := b.g.compiler.Compile(trial.access())
+	s.perform(p)
+	snap, err := b.g.compiler.Compile(s.access())
 	if err != nil {
 		return err
 	}
-	s.perform(p)
-	s.snap, b.access = snap, true
+	s.snap = snap
 	return nil
 }
 
@@ -118,17 +116,15 @@ func (s *state) perform(p *plan) {
 
 // record turns plans into rows and leaves.
 func (b *build) record(work *state, req *Request, plans []*plan) ([]Result, error) {
-	mark := b.mark()
 	var out []Result
 	reply := store.Reply{Actor: req.Actor.String(), Key: req.IdempotencyKey, Epoch: b.g.epoch, Hash: req.Hash[:]}
 	for _, p := range plans {
 		r, err := b.one(req, p)
 		if err != nil {
-			b.reset(mark)
 			return nil, err
 		}
 		out = append(out, r)
-		reply.Revisions = append(reply.Revisions, r.Revision)
+		reply.Results = append(reply.Results, store.Outcome{Revision: r.Revision, Unchanged: r.Unchanged})
 	}
 	work.at, work.time = b.state.at, b.state.time
 	b.state = work
@@ -178,6 +174,9 @@ func (b *build) one(req *Request, p *plan) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if p.kind.Access() && (p.next == nil || p.kind.Disabled(p.next)) {
+		b.signOut(subject.Ref())
+	}
 	b.group.Changes = append(b.group.Changes, c)
 	b.state.at.Revision, b.state.time = rev, at
 	b.pending[rev] = data
@@ -197,143 +196,33 @@ func (b *build) bytesAt(rev uint64) ([]byte, error) {
 	return c.Data, err
 }
 
-// fact is what one leaf says.
-type fact struct {
-	class          audit.Class
-	kind, action   string
-	revision       uint64
-	time           int64
-	actor          identity.Actor
-	tenant, name   string
-	reason         string
-	policies       []string
-	old, next      []byte
-	oldRev, newRev uint64
-}
-
-// leafContext is the context field of a leaf (formats.md, Leaf).
-type leafContext struct {
-	Request       string   `json:"request"`
-	ChangeRequest string   `json:"changeRequest"`
-	Policies      []string `json:"policies"`
-	Source        string   `json:"source"`
-	Door          string   `json:"door"`
-	Node          string   `json:"node"`
-	Epoch         string   `json:"epoch"`
-	Founding      bool     `json:"founding"`
-}
-
-func (b *build) leaf(f fact) error {
-	c := leafContext{
-		Request: f.actor.Request, Policies: f.policies, Source: f.actor.Source, Door: f.actor.Door,
-		Node: b.g.opt.Node, Epoch: b.g.epoch, Founding: b.g.founding.Load(),
-	}
-	context, err := json.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("encode a leaf's context: %w", err)
-	}
-	v := audit.Values{
-		audit.FieldTenant: []byte(f.tenant), audit.FieldActor: []byte(f.actor.String()), audit.FieldName: present(f.name),
-		audit.FieldOld: f.old, audit.FieldNew: f.next, audit.FieldReason: present(f.reason), audit.FieldContext: context,
-	}
-	salts := audit.NewSalts()
-	leaf := audit.Leaf{
-		Seq: uint64(b.tree.Size()), Revision: f.revision, Time: time.UnixMicro(f.time).UTC(), Class: f.class,
-		Kind: f.kind, Action: f.action, Commitments: audit.CommitAll(salts, v),
-	}
-	body, err := leaf.MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("encode a leaf: %w", err)
-	}
-	b.group.Leaves = append(b.group.Leaves, store.Leaf{
-		Seq: leaf.Seq, Body: body, Salts: joinSalts(salts), Tenant: v[audit.FieldTenant], Actor: v[audit.FieldActor], Name: v[audit.FieldName],
-		Old: f.oldRev, New: f.newRev, Reason: v[audit.FieldReason], Context: context,
-	})
-	b.group.Hashes = append(b.group.Hashes, b.tree.Append(audit.LeafHash(body))...)
-	return nil
-}
-
-func present(s string) []byte {
-	if s == "" {
-		return nil
-	}
-	return []byte(s)
-}
-
-func joinSalts(s audit.Salts) []byte {
-	out := make([]byte, 0, audit.Fields*audit.SaltSize)
-	for _, x := range s {
-		out = append(out, x...)
-	}
-	return out
-}
-
 // mark and reset undo what a refused member appended.
 type mark struct {
-	changes, leaves, hashes, watch int
-	tree                           *audit.Tree
-	at                             resource.Position
-	time                           int64
+	group store.Group // slices only grow: their lengths say how far
+	watch int
+	tree  *audit.Tree
+	state *state
+	at    resource.Position
+	time  int64
 }
 
 func (b *build) mark() mark {
-	return mark{len(b.group.Changes), len(b.group.Leaves), len(b.group.Hashes), len(b.changes), b.tree.Clone(), b.state.at, b.state.time}
+	return mark{b.group, len(b.changes), b.tree.Clone(), b.state, b.state.at, b.state.time}
 }
 
 func (b *build) reset(m mark) {
-	b.group.Changes, b.group.Leaves, b.group.Hashes = b.group.Changes[:m.changes], b.group.Leaves[:m.leaves], b.group.Hashes[:m.hashes]
-	b.changes, b.tree, b.state.at, b.state.time = b.changes[:m.watch], m.tree, m.at, m.time
+	for key, i := range b.replies {
+		if i >= len(m.group.Replies) {
+			delete(b.replies, key)
+		}
+	}
+	b.group, b.changes, b.tree = m.group, b.changes[:m.watch], m.tree
+	b.state, b.state.at, b.state.time = m.state, m.at, m.time
 }
 
-// replay answers from memory of an idempotency key.
-func (b *build) replay(req *Request) (out []Result, done bool, err error) {
-	if req.IdempotencyKey == "" {
-		return nil, false, nil
-	}
-	actor := req.Actor.String()
-	var r store.Reply
-	if i, ok := b.replies[actor+"\x00"+req.IdempotencyKey]; ok {
-		r = b.group.Replies[i]
-	} else if r, err = b.g.store.Reply(b.ctx, actor, req.IdempotencyKey); errors.Is(err, store.ErrNotFound) {
-		return nil, false, nil
-	} else if err != nil {
-		return nil, false, err
-	}
-	age := b.g.opt.Now().Sub(time.UnixMicro(r.Time))
-	if r.Epoch != b.g.epoch || age > replyLife {
-		return nil, false, nil
-	}
-	if string(r.Hash) != string(req.Hash[:]) {
-		return nil, false, fault.New(fault.Invalid, "this Idempotency-Key was used for another request", "该 Idempotency-Key 已用于另一个请求")
-	}
-	for _, rev := range r.Revisions {
-		res, err := b.remembered(rev)
-		if err != nil {
-			return nil, false, err
-		}
-		out = append(out, res)
-	}
-	return out, true, nil
-}
-
-func (b *build) remembered(rev uint64) (Result, error) {
-	var c store.Change
-	for i := range b.group.Changes {
-		if b.group.Changes[i].Revision == rev {
-			c = b.group.Changes[i]
-		}
-	}
-	if c.Revision == 0 {
-		var err error
-		if c, err = b.g.store.Change(b.ctx, rev); err != nil {
-			return Result{}, fmt.Errorf("read a remembered reply: %w", err)
-		}
-	}
-	r := Result{Ref: resource.Ref{Kind: c.Kind, Tenant: c.Tenant, Name: c.Name, UID: c.UID}, Revision: rev, Replayed: true, Created: strings.EqualFold(c.Action, "create")}
-	if c.Data == nil {
-		return r, nil
-	}
-	o, err := b.g.opt.Registry.Load(c.Data)
-	r.Object = o
-	return r, err
+// now is the time of a leaf that changes no record; it takes its place in the
+// cell's one order of times.
+func (b *build) now() int64 {
+	b.state.time = max(b.g.opt.Now().UnixMicro(), b.state.time+1)
+	return b.state.time
 }

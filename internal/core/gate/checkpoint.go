@@ -66,11 +66,24 @@ func loadCheckpoints(opt Options, tree *audit.Tree, r tlog.HashReader) (*checkpo
 	return c, nil
 }
 
+// resume asks for the signature that the last run owes: it may have been
+// stopped between commit and signature.
+func (c *checkpoints) resume() {
+	if c.want.Size > 0 && c.want.Size != c.size {
+		c.again()
+	}
+}
+
 // advance says that the head moved; it never waits for a signature.
 func (c *checkpoints) advance(size int64, root tlog.Hash) {
 	c.mu.Lock()
 	c.want.Size, c.want.Root = size, root
 	c.mu.Unlock()
+	c.again()
+}
+
+// again asks for a signature.
+func (c *checkpoints) again() {
 	select {
 	case c.wake <- struct{}{}:
 	default:

@@ -7,6 +7,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,11 +38,21 @@ type Options struct {
 	VKey           string
 	Now            func() time.Time
 	Log            *slog.Logger
+
+	tuning tuning
+}
+
+// tuning is what this package's own tests set; zero values mean the defaults.
+type tuning struct {
+	ring      int
+	signEvery time.Duration
+	store     func(store.Store) store.Store
 }
 
 // Defaults.
 const (
 	maxGroup     = 256            // members of one transaction
+	maxWrites    = 1000           // changes after which a transaction takes no more members
 	queueLength  = 1024           // writes that wait; more wait in their callers
 	ringLength   = 100_000        // changes that a watcher may lag behind
 	replyLife    = 24 * time.Hour // of an idempotency key
@@ -86,18 +97,22 @@ func Open(ctx context.Context, opt Options) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := sqlite.Open(ctx, opt.Path)
-	if err != nil {
+	var st store.Store
+	if st, err = sqlite.Open(ctx, opt.Path); err != nil {
 		return nil, err
+	}
+	if opt.tuning.store != nil {
+		st = opt.tuning.store(st)
 	}
 	g := &Gate{
 		opt: opt, compiler: compiler, store: st, queue: make(chan *member, queueLength), stop: make(chan struct{}), stopped: make(chan struct{}),
-		ring: newRing(ringLength), sessions: newSessions(),
+		ring: newRing(cmp.Or(opt.tuning.ring, ringLength)), sessions: newSessions(),
 	}
 	g.founding.Store(true) // until approvals know a second founder
 	if err := g.load(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	g.signed.resume()
 	g.done.Add(2)
 	go g.write()
 	go g.sign()
@@ -128,6 +143,9 @@ func (g *Gate) load(ctx context.Context) error {
 		o, err := g.opt.Registry.Load(b)
 		if err != nil {
 			return err
+		}
+		if o.Metadata.Revision > head.Revision {
+			return fmt.Errorf("%s is of revision %d, above the head's %d; restore from a backup", o.Ref(), o.Metadata.Revision, head.Revision)
 		}
 		s.put(o)
 		return nil

@@ -2,91 +2,15 @@ package gate_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
-	"path/filepath"
 	"testing"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/fault"
-	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/govern/dayzero"
-	"github.com/dun-sec/dun/internal/kinds"
 )
-
-// cell is a gate on a store of its own that can be closed and opened again.
-type cell struct {
-	t    testing.TB
-	dir  string
-	skey string
-	vkey string
-	reg  *resource.Registry
-	*gate.Gate
-}
-
-func newCell(t testing.TB) *cell {
-	t.Helper()
-	reg, err := resource.NewRegistry(kinds.All()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cell{t: t, dir: t.TempDir(), reg: reg}
-	if c.skey, c.vkey, err = audit.GenerateKey(audit.Origin("testcell")); err != nil {
-		t.Fatal(err)
-	}
-	c.open()
-	t.Cleanup(func() { c.Close() })
-	if err := dayzero.Run(t.Context(), c.Gate, "test"); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func (c *cell) open() {
-	c.t.Helper()
-	signer, err := note.NewSigner(c.skey)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.Gate, err = gate.Open(context.Background(), gate.Options{
-		Path: filepath.Join(c.dir, "records.db"), CheckpointFile: filepath.Join(c.dir, "checkpoint"),
-		Cell: "testcell", Node: "n1", Registry: c.reg, Signer: signer, VKey: c.vkey,
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-var operator = identity.Actor{Principal: dayzero.Operator, Door: "api", Source: "127.0.0.1"}
-
-func (c *cell) object(yaml string) *resource.Object {
-	c.t.Helper()
-	docs, err := resource.ParseYAML([]byte(yaml))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	o, _, err := c.reg.Decode(docs[0])
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return o
-}
-
-func (c *cell) put(a identity.Actor, yaml string) (gate.Result, error) {
-	o := c.object(yaml)
-	out, err := c.Apply(c.t.Context(), gate.Request{Actor: a, Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o, Revision: o.Metadata.Revision}}})
-	if err != nil {
-		return gate.Result{}, err
-	}
-	return out[0], nil
-}
-
-const shop = "kind: Site\nmetadata: {tenant: platform, name: shop}\nspec: {hosts: [shop.test], origins: [{url: 'http://127.0.0.1:3000'}]}\n"
 
 func TestARecordIsCommittedProvenAndSurvivesARestart(t *testing.T) {
 	c := newCell(t)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate/internal/store"
 	"github.com/dun-sec/dun/internal/core/identity"
-	"github.com/dun-sec/dun/internal/core/policy"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
@@ -86,6 +84,9 @@ func (g *Gate) Leaves(ctx context.Context, a identity.Actor, from uint64, limit 
 	if limit <= 0 || limit > MaxPage {
 		limit = DefaultPage
 	}
+	if from > audit.MaxSize {
+		return nil, nil
+	}
 	rows, err := g.store.Leaves(ctx, from, limit)
 	if err != nil {
 		return nil, err
@@ -97,7 +98,7 @@ func (g *Gate) Leaves(ctx context.Context, a identity.Actor, from uint64, limit 
 	return out, nil
 }
 
-// Leaves in all, for the newest page.
+// LogSize is the number of leaves, for the newest page.
 func (g *Gate) LogSize() int64 {
 	g.signed.mu.Lock()
 	defer g.signed.mu.Unlock()
@@ -142,7 +143,8 @@ func (g *Gate) Export(ctx context.Context, a identity.Actor, w io.Writer, want f
 		return fmt.Errorf("read our own checkpoint: %w", err)
 	}
 	var seqs []uint64
-	err = g.eachLeaf(ctx, uint64(head.Size), func(e audit.Entry) error {
+	err = g.eachLeaf(ctx, uint64(head.Size), func(l *store.Leaf) error {
+		e := entryOf(l)
 		if want == nil || want(e) {
 			seqs = append(seqs, e.Seq)
 		}
@@ -156,11 +158,12 @@ func (g *Gate) Export(ctx context.Context, a identity.Actor, w io.Writer, want f
 		return err
 	}
 	next := 0
-	err = g.eachLeaf(ctx, uint64(head.Size), func(e audit.Entry) error {
-		if next == len(seqs) || seqs[next] != e.Seq {
+	err = g.eachLeaf(ctx, uint64(head.Size), func(l *store.Leaf) error {
+		if next == len(seqs) || seqs[next] != l.Seq {
 			return nil
 		}
 		next++
+		e := entryOf(l)
 		proof, err := tlog.ProveRecord(head.Size, int64(e.Seq), g.store)
 		if err != nil {
 			return fmt.Errorf("prove leaf %d: %w", e.Seq, err)
@@ -171,7 +174,7 @@ func (g *Gate) Export(ctx context.Context, a identity.Actor, w io.Writer, want f
 	return errors.Join(err, out.Close())
 }
 
-func (g *Gate) eachLeaf(ctx context.Context, size uint64, yield func(audit.Entry) error) error {
+func (g *Gate) eachLeaf(ctx context.Context, size uint64, yield func(*store.Leaf) error) error {
 	for from := uint64(0); from < size; {
 		rows, err := g.store.Leaves(ctx, from, leafPage)
 		if err != nil {
@@ -181,171 +184,16 @@ func (g *Gate) eachLeaf(ctx context.Context, size uint64, yield func(audit.Entry
 			return fmt.Errorf("leaf %d is missing", from)
 		}
 		for i := range rows {
-			if from = rows[i].Seq + 1; rows[i].Seq >= size {
+			if rows[i].Seq >= size {
 				return nil
 			}
-			if err := yield(entryOf(&rows[i])); err != nil {
+			if rows[i].Seq != from {
+				return fmt.Errorf("leaf %d is missing", from)
+			}
+			from++
+			if err := yield(&rows[i]); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-// Proof is the evidence for one change of one record.
-type Proof struct {
-	Entry      audit.Entry
-	Checkpoint []byte
-	Size       int64
-}
-
-// Prove returns the leaf of a record's revision (0 = the newest) with its
-// inclusion proof.
-func (g *Gate) Prove(ctx context.Context, a identity.Actor, ref resource.Ref, revision uint64) (Proof, error) {
-	if _, err := g.History(ctx, a, ref, 0, 1); err != nil {
-		return Proof{}, err
-	}
-	if revision == 0 {
-		rows, err := g.store.History(ctx, ref.Kind, ref.Tenant, ref.Name, 0, 1)
-		if err != nil || len(rows) == 0 {
-			return Proof{}, errors.Join(err, notFound(ref))
-		}
-		revision = rows[0].Revision
-	}
-	c, err := g.store.Change(ctx, revision)
-	if errors.Is(err, store.ErrNotFound) || err == nil && (c.Kind != ref.Kind || c.Tenant != ref.Tenant || c.Name != ref.Name) {
-		return Proof{}, fault.New(fault.NotFound, "%s has no revision %d", "%s 没有修订 %d", ref, revision)
-	}
-	if err != nil {
-		return Proof{}, err
-	}
-	if err := g.mayProve(ctx, a, c); err != nil {
-		return Proof{}, err
-	}
-	note, err := g.checkpoint(ctx)
-	if err != nil {
-		return Proof{}, err
-	}
-	head, err := audit.OpenCheckpoint(note, g.opt.VKey)
-	if err != nil {
-		return Proof{}, fmt.Errorf("read our own checkpoint: %w", err)
-	}
-	rows, err := g.store.Leaves(ctx, c.Seq, 1)
-	if err != nil || len(rows) == 0 {
-		return Proof{}, errors.Join(err, fmt.Errorf("read leaf %d", c.Seq))
-	}
-	p := Proof{Entry: entryOf(&rows[0]), Checkpoint: note, Size: head.Size}
-	p.Entry.Inclusion, err = tlog.ProveRecord(head.Size, int64(c.Seq), g.store)
-	return p, err
-}
-
-// mayProve asks for the old and the new side: a proof carries both.
-func (g *Gate) mayProve(ctx context.Context, a identity.Actor, c store.Change) error {
-	s := g.state.Load()
-	sides := [][]byte{c.Data}
-	rows, err := g.store.History(ctx, c.Kind, c.Tenant, c.Name, c.Revision, 1)
-	if err != nil {
-		return err
-	}
-	if len(rows) == 1 {
-		sides = append(sides, rows[0].Data)
-	}
-	for _, data := range sides {
-		if data == nil {
-			continue
-		}
-		o, err := g.opt.Registry.Load(data)
-		if err != nil {
-			return err
-		}
-		if !s.snap.Decide(policy.Query{Principal: a.Principal, Action: readAction(c.Kind), Object: o, Context: g.context(a, "old")}).Allowed {
-			return notFound(resource.Ref{Kind: c.Kind, Tenant: c.Tenant, Name: c.Name})
-		}
-	}
-	return nil
-}
-
-// CheckReport is what Check found.
-type CheckReport struct {
-	Leaves  int64     `json:"leaves"`
-	Records int       `json:"records"`
-	Erased  int       `json:"erased"` // leaves whose payload was erased
-	At      time.Time `json:"at"`
-}
-
-// Check proves that records, history and log say the same: each leaf hashes
-// into the tree, each payload opens its commitments, each live record is its
-// newest history row, and that row is what its leaf committed to. The first
-// difference is an error.
-func (g *Gate) Check(ctx context.Context, a identity.Actor) (CheckReport, error) {
-	if err := g.May(a, readAudit, resource.Platform); err != nil {
-		return CheckReport{}, err
-	}
-	s := g.state.Load()
-	note, err := g.checkpoint(ctx)
-	if err != nil {
-		return CheckReport{}, err
-	}
-	head, err := audit.OpenCheckpoint(note, g.opt.VKey)
-	if err != nil {
-		return CheckReport{}, fmt.Errorf("read our own checkpoint: %w", err)
-	}
-	rep := CheckReport{Leaves: head.Size, At: g.opt.Now().UTC()}
-	tree := audit.NewTree()
-	proven := map[uint64]bool{} // revisions whose bytes a leaf committed to
-	err = g.eachLeaf(ctx, uint64(head.Size), func(e audit.Entry) error {
-		leaf, err := audit.ParseLeaf(e.Leaf)
-		if err != nil {
-			return fmt.Errorf("leaf %d: %w", e.Seq, err)
-		}
-		if err := leaf.Check(e.Salts, e.Values); err != nil {
-			return fmt.Errorf("leaf %d: %w", e.Seq, err)
-		}
-		if e.Salts[audit.FieldTenant] == nil {
-			rep.Erased++
-		}
-		if leaf.Revision != 0 && e.Salts[audit.FieldNew] != nil {
-			proven[leaf.Revision] = true
-		}
-		tree.Append(audit.LeafHash(e.Leaf))
-		return nil
-	})
-	if err != nil {
-		return rep, fault.New(fault.Internal, "the log does not verify: %s", "日志校验失败:%s", err.Error()).Because(err)
-	}
-	if tree.Root() != head.Root {
-		return rep, fault.New(fault.Internal, "the leaves do not give the signed root", "叶子与已签名的根不一致")
-	}
-	return rep, g.checkRecords(ctx, s, proven, &rep)
-}
-
-func (g *Gate) checkRecords(ctx context.Context, s *state, proven map[uint64]bool, rep *CheckReport) error {
-	for _, k := range s.reg.All() {
-		var bad error
-		s.trees[k.Name].Ascend(func(o *resource.Object) bool {
-			rep.Records++
-			c, err := g.store.Change(ctx, o.Metadata.Revision)
-			if err != nil {
-				bad = fmt.Errorf("%s: %w", o.Ref(), err)
-				return false
-			}
-			stored, err := g.opt.Registry.Load(c.Data)
-			if err == nil && !proven[c.Revision] {
-				err = errors.New("no leaf commits to its revision")
-			}
-			if err == nil {
-				var same bool
-				if same, err = equal(stored, o); err == nil && !same {
-					err = errors.New("memory and history differ")
-				}
-			}
-			if err != nil {
-				bad = fmt.Errorf("%s: %w", o.Ref(), err)
-			}
-			return bad == nil
-		})
-		if bad != nil {
-			return fault.New(fault.Internal, "a record does not match its proof: %s", "记录与其证明不一致:%s", bad.Error()).Because(bad)
 		}
 	}
 	return nil

@@ -151,25 +151,44 @@ func (g *Gate) History(ctx context.Context, a identity.Actor, ref resource.Ref, 
 	if now := s.get(k.Name, ref.Tenant, ref.Name); now != nil && !g.ask(s, a, now, readAction(k.Name), "old").Allowed {
 		return nil, notFound(ref)
 	}
-	rows, err := g.store.History(ctx, k.Name, ref.Tenant, ref.Name, before, limit+1)
-	if err != nil {
+	out, err := g.versions(ctx, s, a, resource.Ref{Kind: k.Name, Tenant: ref.Tenant, Name: ref.Name}, before, limit)
+	if err != nil || len(out) > 0 {
+		return out, err
+	}
+	if before != 0 { // the end of a record that may be read, or a record that may not
+		_, err := g.History(ctx, a, ref, 0, 1)
 		return nil, err
 	}
+	return nil, notFound(ref)
+}
+
+// versions reads on until it has found limit versions that may be shown: the
+// hidden ones between them do not end the list.
+func (g *Gate) versions(ctx context.Context, s *state, a identity.Actor, ref resource.Ref, before uint64, limit int) ([]Version, error) {
 	var out []Version
-	for i, c := range rows {
-		shown, v, err := g.version(s, a, rows, i)
+	for before = min(before, s.at.Revision+1); ; {
+		rows, err := g.store.History(ctx, ref.Kind, ref.Tenant, ref.Name, before, limit+1)
 		if err != nil {
 			return nil, err
 		}
-		if shown && len(out) < limit {
+		for i, c := range rows[:min(limit, len(rows))] {
+			shown, v, err := g.version(s, a, rows, i)
+			if err != nil {
+				return nil, err
+			}
+			if !shown {
+				continue
+			}
 			v.Revision, v.Time, v.Action, v.Actor, v.Request, v.Leaf = c.Revision, time.UnixMicro(c.Time).UTC(), c.Action, c.Actor, c.Request, c.Seq
-			out = append(out, v)
+			if out = append(out, v); len(out) == limit {
+				return out, nil
+			}
 		}
+		if len(rows) <= limit {
+			return out, nil
+		}
+		before = rows[limit-1].Revision
 	}
-	if len(out) == 0 && before == 0 {
-		return nil, notFound(ref)
-	}
-	return out, nil
 }
 
 // version decides about rows[i]; a deletion is judged by what it deleted.

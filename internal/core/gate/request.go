@@ -2,6 +2,9 @@ package gate
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/identity"
@@ -57,10 +60,23 @@ const (
 // an error when none of it happened. A context that ends before the writer
 // took the request withdraws it; later the outcome is waited for.
 func (g *Gate) Apply(ctx context.Context, req Request) ([]Result, error) {
-	if err := checkRequest(&req); err != nil {
+	var out []Result
+	m, err := g.prepare(ctx, req, &out)
+	if err != nil {
 		return nil, err
 	}
-	m := &member{ctx: ctx, done: make(chan struct{})}
+	if err := g.submit(ctx, m); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// prepare checks what needs no writer and returns the member that does the
+// rest; it leaves the results in out.
+func (g *Gate) prepare(ctx context.Context, req Request, out *[]Result) (*member, error) {
+	if err := g.checkRequest(&req); err != nil {
+		return nil, err
+	}
 	var early *plan
 	if len(req.Changes) == 1 && req.IdempotencyKey == "" {
 		// Most refusals end here, beside the writer and not in its way.
@@ -71,18 +87,17 @@ func (g *Gate) Apply(ctx context.Context, req Request) ([]Result, error) {
 		}
 		early = p
 	}
-	var out []Result
-	m.run = func(b *build) (err error) {
-		out, err = b.apply(&req, early)
+	run := func(b *build) (err error) {
+		*out, err = b.apply(&req, early)
 		return err
 	}
-	if err := g.submit(ctx, m); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return &member{ctx: ctx, run: run, done: make(chan struct{})}, nil
 }
 
-func checkRequest(req *Request) error {
+// checkRequest refuses what is wrong whatever the records say, and makes the
+// request independent of the caller's memory. It comes before every look at a
+// record, so that its refusals tell nothing about records.
+func (g *Gate) checkRequest(req *Request) error {
 	switch {
 	case len(req.Changes) == 0:
 		return fault.New(fault.Invalid, "nothing to change", "没有要更改的内容")
@@ -93,7 +108,39 @@ func checkRequest(req *Request) error {
 	case len(req.IdempotencyKey) > maxKey:
 		return fault.New(fault.Invalid, "the idempotency key is longer than %d bytes", "幂等键超过 %d 字节", maxKey)
 	}
+	req.Changes = slices.Clone(req.Changes)
+	for i := range req.Changes {
+		c := &req.Changes[i]
+		k, err := g.opt.Registry.Kind(c.Ref.Kind)
+		if err != nil {
+			return err
+		}
+		if c.Op == Put {
+			if c.Object, err = strict(k, c); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
+}
+
+// strict decodes the record to put once more, whoever made it: what is kept in
+// memory is then what a restart reads back, and nobody else holds a part of it.
+func strict(k *resource.Kind, c *Change) (*resource.Object, error) {
+	if c.Object == nil || c.Object.Kind != c.Ref.Kind || c.Object.Metadata.Tenant != c.Ref.Tenant || c.Object.Metadata.Name != c.Ref.Name {
+		return nil, fault.New(fault.Invalid, "kind, tenant and name of the record differ from the address", "记录的类型、租户或名称与地址不一致")
+	}
+	o := *c.Object
+	o.State, o.Status = nil, nil
+	b, err := json.Marshal(&o)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", c.Ref, err)
+	}
+	n, err := resource.ParseJSON(b)
+	if err != nil {
+		return nil, err
+	}
+	return k.Decode(n)
 }
 
 // member is one caller's part of a group.

@@ -13,16 +13,16 @@ import (
 // watcher: who falls behind lists again, and nobody waits for him.
 type ring struct {
 	mu    sync.Mutex
-	buf   []resource.Change // revisions ascending; position i at buf[i % cap]
+	size  int               // of buf when full
+	buf   []resource.Change // revisions ascending; position i at buf[i % size]
 	first int               // index of the oldest
-	count int
-	floor uint64        // changes up to here are no longer in buf
-	head  uint64        // newest revision
-	moved chan struct{} // closed at each publish
+	floor uint64            // changes up to here are no longer in buf
+	head  uint64            // newest revision
+	moved chan struct{}     // closed at each publish
 }
 
 func newRing(capacity int) *ring {
-	return &ring{buf: make([]resource.Change, 0, min(capacity, 1024)), moved: make(chan struct{})}
+	return &ring{size: capacity, buf: make([]resource.Change, 0, min(capacity, 1024)), moved: make(chan struct{})}
 }
 
 func (r *ring) reset(head uint64) { r.floor, r.head = head, head }
@@ -32,18 +32,13 @@ func (r *ring) publish(changes []resource.Change, head uint64, visible func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range changes {
-		if r.count < ringLength {
-			if len(r.buf) < ringLength {
-				r.buf = append(r.buf, c)
-			} else {
-				r.buf[(r.first+r.count)%ringLength] = c
-			}
-			r.count++
+		if len(r.buf) < r.size {
+			r.buf = append(r.buf, c)
 			continue
 		}
 		r.floor = r.buf[r.first].Revision
 		r.buf[r.first] = c
-		r.first = (r.first + 1) % ringLength
+		r.first = (r.first + 1) % r.size
 	}
 	r.head = head
 	visible()
@@ -60,7 +55,7 @@ func (r *ring) after(rev uint64, limit int) (out []resource.Change, at uint64, m
 		return nil, 0, nil, false
 	}
 	// Binary search: revisions ascend.
-	lo, hi := 0, r.count
+	lo, hi := 0, len(r.buf)
 	for lo < hi {
 		mid := (lo + hi) / 2
 		if r.buf[(r.first+mid)%len(r.buf)].Revision <= rev {
@@ -69,11 +64,11 @@ func (r *ring) after(rev uint64, limit int) (out []resource.Change, at uint64, m
 			hi = mid
 		}
 	}
-	for i := lo; i < r.count && len(out) < limit; i++ {
+	for i := lo; i < len(r.buf) && len(out) < limit; i++ {
 		out = append(out, r.buf[(r.first+i)%len(r.buf)])
 	}
 	at = r.head
-	if lo+len(out) < r.count {
+	if lo+len(out) < len(r.buf) {
 		at = out[len(out)-1].Revision
 	}
 	return out, at, r.moved, true

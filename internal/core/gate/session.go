@@ -1,7 +1,11 @@
 package gate
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,27 +49,58 @@ func (s *sessions) apply(open []store.Session, revoke [][]byte) {
 	}
 }
 
-// stale lists sessions of p that have to go before it gets one more: the
-// expired ones, and the oldest above the bound.
-func (s *sessions) stale(p resource.Ref, now int64) [][]byte {
+func (s *sessions) get(hash [32]byte) (store.Session, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var out [][]byte
-	live := 0
-	var oldest *store.Session
-	for _, x := range s.byID {
-		switch {
-		case x.Expires <= now:
-			out = append(out, x.Hash)
-		case x.Kind == p.Kind && x.Tenant == p.Tenant && x.Name == p.Name:
-			live++
-			if oldest == nil || x.Created < oldest.Created {
-				oldest = &x
-			}
+	x, ok := s.byID[hash]
+	return x, ok
+}
+
+// sessions lists them as the group being built will leave them.
+func (b *build) sessions() []store.Session {
+	s := b.g.sessions
+	s.mu.RLock()
+	out := slices.Collect(maps.Values(s.byID))
+	s.mu.RUnlock()
+	out = append(out, b.group.Open...)
+	return slices.DeleteFunc(out, func(x store.Session) bool { return b.revoked(x.Hash) })
+}
+
+func (b *build) revoked(hash []byte) bool {
+	return slices.ContainsFunc(b.group.Revoke, func(h []byte) bool { return bytes.Equal(h, hash) })
+}
+
+func sessionOf(x store.Session, p resource.Ref) bool {
+	return x.Kind == p.Kind && x.Tenant == p.Tenant && x.Name == p.Name
+}
+
+// signOut ends every session of p in the transaction that disables or deletes
+// it: enabling it again, or another p, brings none of them back.
+func (b *build) signOut(p resource.Ref) {
+	for _, x := range b.sessions() {
+		if sessionOf(x, p) {
+			b.group.Revoke = append(b.group.Revoke, x.Hash)
 		}
 	}
-	if live >= maxSessions {
-		out = append(out, oldest.Hash)
+}
+
+// stale lists what has to go before p gets one more session: the expired ones
+// of everybody, and the oldest of p above the bound. replaced goes anyway.
+func (b *build) stale(p resource.Ref, now int64, replaced []byte) [][]byte {
+	var out [][]byte
+	var live []store.Session
+	for _, x := range b.sessions() {
+		switch {
+		case bytes.Equal(x.Hash, replaced):
+		case x.Expires <= now:
+			out = append(out, x.Hash)
+		case sessionOf(x, p):
+			live = append(live, x)
+		}
+	}
+	slices.SortFunc(live, func(x, y store.Session) int { return cmp.Compare(x.Created, y.Created) })
+	for i := range len(live) - maxSessions + 1 {
+		out = append(out, live[i].Hash)
 	}
 	return out
 }
@@ -77,29 +112,9 @@ func (g *Gate) OpenSession(ctx context.Context, by identity.Actor, user resource
 	token = identity.NewToken()
 	hash, _ := identity.HashToken(token)
 	m := &member{ctx: ctx, done: make(chan struct{})}
-	m.run = func(b *build) error {
-		if b.state.get(user.Kind, user.Tenant, user.Name) == nil {
-			return notFound(user)
-		}
-		now := g.opt.Now()
-		expires = now.Add(SessionLife).UTC().Truncate(time.Second)
-		stale := g.sessions.stale(user, now.UnixMicro())
-		if old, ok := identity.HashToken(replaces); ok {
-			if _, live := g.sessions.get(old); !live {
-				return unauthenticated()
-			}
-			stale = append(stale, old[:])
-		}
-		err := b.leaf(fact{class: audit.Login, kind: "Session", action: "open", time: b.now(), actor: by, tenant: user.Tenant, name: user.Name})
-		if err != nil {
-			return err
-		}
-		b.group.Revoke = append(b.group.Revoke, stale...)
-		b.group.Open = append(b.group.Open, store.Session{
-			Hash: hash[:], Kind: user.Kind, Tenant: user.Tenant, Name: user.Name, Epoch: g.epoch,
-			Created: now.UnixMicro(), Expires: expires.UnixMicro(),
-		})
-		return nil
+	m.run = func(b *build) (err error) {
+		expires, err = b.openSession(by, user, replaces, hash[:])
+		return err
 	}
 	if err := g.submit(ctx, m); err != nil {
 		return "", time.Time{}, err
@@ -107,18 +122,48 @@ func (g *Gate) OpenSession(ctx context.Context, by identity.Actor, user resource
 	return token, expires, nil
 }
 
-// now is the time of a leaf that changes no record; it takes its place in the
-// cell's one order of times.
-func (b *build) now() int64 {
-	b.state.time = max(b.g.opt.Now().UnixMicro(), b.state.time+1)
-	return b.state.time
-}
-
-func (s *sessions) get(hash [32]byte) (store.Session, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	x, ok := s.byID[hash]
-	return x, ok
+func (b *build) openSession(by identity.Actor, user resource.Ref, replaces string, hash []byte) (time.Time, error) {
+	var expires time.Time
+	o := b.state.get(user.Kind, user.Tenant, user.Name)
+	if o == nil {
+		return expires, notFound(user)
+	}
+	k, err := b.state.reg.Kind(user.Kind)
+	if err != nil {
+		return expires, err
+	}
+	if k.Disabled(o) {
+		return expires, unauthenticated()
+	}
+	clock := b.g.opt.Now()
+	var gone []byte
+	if old, ok := identity.HashToken(replaces); ok {
+		gone = old[:]
+		at := slices.IndexFunc(b.sessions(), func(x store.Session) bool {
+			return bytes.Equal(x.Hash, gone) && sessionOf(x, user) && x.Expires > clock.UnixMicro()
+		})
+		if at < 0 {
+			return expires, unauthenticated()
+		}
+	}
+	revoke := b.stale(user, clock.UnixMicro(), gone)
+	if gone != nil {
+		revoke = append(revoke, gone)
+	}
+	// The order of the cell and not the clock says whether the session or its
+	// user came first: a clock can jump back.
+	created := b.now()
+	err = b.leaf(fact{class: audit.Login, kind: "Session", action: "open", time: created, actor: by, tenant: user.Tenant, name: user.Name})
+	if err != nil {
+		return expires, err
+	}
+	expires = clock.Add(SessionLife).UTC().Truncate(time.Second)
+	b.group.Revoke = append(b.group.Revoke, revoke...)
+	b.group.Open = append(b.group.Open, store.Session{
+		Hash: hash, Kind: user.Kind, Tenant: user.Tenant, Name: user.Name, Epoch: b.g.epoch,
+		Created: created, Expires: expires.UnixMicro(),
+	})
+	return expires, nil
 }
 
 // Authenticate turns a bearer token into the principal that it stands for.

@@ -1,11 +1,13 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate/internal/store"
 )
 
 // write is the one goroutine that changes anything. It takes whoever waits
@@ -50,7 +52,7 @@ func (g *Gate) commit(first *member) {
 		}
 		m.err = runMember(m, b)
 		members = append(members, m)
-		if b.access {
+		if b.access || len(b.group.Changes) >= maxWrites {
 			break
 		}
 	}
@@ -68,11 +70,15 @@ func (g *Gate) commit(first *member) {
 
 // runMember turns a panic in one member into its own error: the writer goes on.
 func runMember(m *member, b *build) (err error) {
-	mark, state := b.mark(), b.state
+	mark := b.mark()
+	defer func() {
+		if err != nil {
+			b.reset(mark)
+		}
+	}()
 	defer func() {
 		if r := recover(); r != nil {
 			b.reset(mark)
-			b.state = state
 			err = fmt.Errorf("panic in the writer: %v", r)
 		}
 	}()
@@ -104,7 +110,7 @@ func (g *Gate) flush(b *build) error {
 	gr.Head.Cell, gr.Head.Epoch = g.opt.Cell, g.epoch
 	gr.Head.Revision, gr.Head.Time = b.state.at.Revision, b.state.time
 	gr.Head.Size, gr.Head.Root = b.tree.Size(), b.tree.Root()
-	if err := g.store.Commit(b.ctx, gr); err != nil {
+	if err := g.store.Commit(b.ctx, gr); err != nil && !g.onDisk(b.ctx, gr) {
 		g.opt.Log.Error("commit refused by the record store", "err", err)
 		return fault.New(fault.Unavailable, "the record store cannot write now; nothing was changed", "记录库暂时无法写入;未作任何更改").Because(err)
 	}
@@ -113,6 +119,13 @@ func (g *Gate) flush(b *build) error {
 	g.ring.publish(b.changes, b.state.at.Revision, func() { g.state.Store(b.state) })
 	g.signed.advance(gr.Head.Size, gr.Head.Root)
 	return nil
+}
+
+// onDisk asks the store what became of a commit that reported an error: memory
+// must follow the disk, whichever way it went.
+func (g *Gate) onDisk(ctx context.Context, gr *store.Group) bool {
+	head, err := g.store.Head(ctx)
+	return err == nil && len(gr.Leaves) > 0 && head == gr.Head
 }
 
 // sign keeps the checkpoint fresh beside the write path.
@@ -126,8 +139,9 @@ func (g *Gate) sign() {
 		}
 		if err := g.signed.sign(); err != nil {
 			g.opt.Log.Error("checkpoint not signed", "err", err)
+			g.signed.again()
 		}
-		t := time.NewTimer(checkpointAt)
+		t := time.NewTimer(cmp.Or(g.opt.tuning.signEvery, checkpointAt))
 		select {
 		case <-g.stop:
 			t.Stop()

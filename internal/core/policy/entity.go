@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -25,26 +26,21 @@ func tenantUID(tenant string) cedar.EntityUID {
 	return cedar.NewEntityUID("Tenant", cedar.String(tenant))
 }
 
+// isPrincipal reports whether records of the kind can act.
+func isPrincipal(kind string) bool { return kind == "User" || slices.Contains(barePrincipals, kind) }
+
 // entities answers for the few entities of one decision.
 type entities struct {
-	snap      *Snapshot
-	principal cedar.EntityUID
-	action    cedar.EntityUID
-	resource  cedar.Entity
+	snap     *Snapshot
+	action   cedar.EntityUID
+	resource cedar.Entity
 }
 
 // Get implements cedar.EntityGetter.
 func (e *entities) Get(u cedar.EntityUID) (cedar.Entity, bool) {
 	switch {
-	case u == e.resource.UID && u == e.principal: // somebody acts on himself
-		self := e.resource
-		parents := e.snap.roles[e.principal].Slice()
-		self.Parents = cedar.NewEntityUIDSet(append(parents, e.resource.Parents.Slice()...)...)
-		return self, true
 	case u == e.resource.UID:
 		return e.resource, true
-	case u == e.principal:
-		return cedar.Entity{UID: u, Parents: e.snap.roles[u]}, true
 	case u == e.action:
 		group := "write"
 		if strings.HasSuffix(string(u.ID), "."+Read) {
@@ -52,7 +48,16 @@ func (e *entities) Get(u cedar.EntityUID) (cedar.Entity, bool) {
 		}
 		return cedar.Entity{UID: u, Parents: cedar.NewEntityUIDSet(cedar.NewEntityUID("Action", cedar.String(group)))}, true
 	}
+	if p, ok := e.snap.people[u]; ok {
+		return p, true
+	}
 	return cedar.Entity{UID: u}, true
+}
+
+// within puts the entity into more parents.
+func within(e cedar.Entity, parents []cedar.EntityUID) cedar.Entity {
+	e.Parents = cedar.NewEntityUIDSet(slices.Concat(parents, e.Parents.Slice())...)
+	return e
 }
 
 func entityOf(o *resource.Object) cedar.Entity {

@@ -57,8 +57,8 @@ func NewCompiler(reg *resource.Registry) (*Compiler, error) {
 // Snapshot is the compiled state of all access records at one revision. It is
 // immutable: decisions read it without locks.
 type Snapshot struct {
-	byTenant map[string][]rule // policies of each tenant; platform's include the built-in ones
-	roles    map[cedar.EntityUID]cedar.EntityUIDSet
+	byTenant map[string][]rule                // policies of each tenant; platform's include the built-in ones
+	people   map[cedar.EntityUID]cedar.Entity // principals: what their records say, and the roles they have
 	disabled map[cedar.EntityUID]bool
 }
 
@@ -67,13 +67,16 @@ type Snapshot struct {
 func (c *Compiler) Compile(objects iter.Seq[*resource.Object]) (*Snapshot, error) {
 	s := &Snapshot{
 		byTenant: map[string][]rule{resource.Platform: slices.Clone(c.builtin)},
-		roles:    map[cedar.EntityUID]cedar.EntityUIDSet{}, disabled: map[cedar.EntityUID]bool{},
+		people:   map[cedar.EntityUID]cedar.Entity{}, disabled: map[cedar.EntityUID]bool{},
 	}
 	granted := map[cedar.EntityUID][]cedar.EntityUID{}
 	for o := range objects {
 		k, err := c.reg.Kind(o.Kind)
 		if err != nil {
 			return nil, err
+		}
+		if isPrincipal(k.Name) {
+			s.people[refUID(o.Ref())] = entityOf(o)
 		}
 		if k.Disabled(o) {
 			s.disabled[refUID(o.Ref())] = true
@@ -92,7 +95,9 @@ func (c *Compiler) Compile(objects iter.Seq[*resource.Object]) (*Snapshot, error
 		s.byTenant[o.Metadata.Tenant] = append(s.byTenant[o.Metadata.Tenant], rules...)
 	}
 	for p, roles := range granted {
-		s.roles[p] = cedar.NewEntityUIDSet(roles...)
+		e := s.people[p] // nothing but roles where there is no record
+		e.UID = p
+		s.people[p] = within(e, roles)
 	}
 	return s, nil
 }
@@ -165,10 +170,13 @@ func (s *Snapshot) Decide(q Query) Decision {
 	if s.disabled[p] {
 		return Decision{Policies: []string{"disabled"}}
 	}
-	e := &entities{snap: s, principal: p, action: cedar.NewEntityUID("Action", cedar.String(q.Action))}
+	e := &entities{snap: s, action: cedar.NewEntityUID("Action", cedar.String(q.Action))}
 	tenant := q.Tenant
 	if q.Object != nil {
 		e.resource, tenant = entityOf(q.Object), q.Object.Metadata.Tenant
+		if known, ok := s.people[e.resource.UID]; ok { // schema and policies know the roles of who is acted upon, too
+			e.resource = within(e.resource, known.Parents.Slice())
+		}
 	} else {
 		e.resource = tenantEntity(tenant)
 	}
@@ -182,7 +190,7 @@ func (s *Snapshot) Decide(q Query) Decision {
 		out.Policies = append(out.Policies, string(r.PolicyID))
 	}
 	for _, bad := range diag.Errors {
-		if set.effect(bad.PolicyID) == cedar.Forbid {
+		if set.forbids(bad.PolicyID) {
 			if out.Allowed {
 				out = Decision{}
 			}
@@ -213,13 +221,14 @@ func (r ruleSet) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	}
 }
 
-func (r ruleSet) effect(id cedar.PolicyID) cedar.Effect {
+// forbids reports whether a forbid has the id, also beside a permit of that id.
+func (r ruleSet) forbids(id cedar.PolicyID) bool {
 	for _, part := range r {
 		for _, x := range part {
-			if x.id == id {
-				return x.policy.Effect()
+			if x.id == id && x.policy.Effect() == cedar.Forbid {
+				return true
 			}
 		}
 	}
-	return cedar.Forbid
+	return false
 }

@@ -71,7 +71,7 @@ func action(b *strings.Builder, name, group, on string) {
 }
 
 func parentOf(kind string) string {
-	if kind == "User" || kind == "Service" || kind == "Node" {
+	if isPrincipal(kind) {
 		return ", Role"
 	}
 	return ""

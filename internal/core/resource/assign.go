@@ -263,7 +263,7 @@ func (a *assigner) str(n *Node, v reflect.Value, path string, tag reflect.Struct
 	}
 	a.bounds(n, path, tag, float64(utf8.RuneCountInString(n.text)), text.T("characters", "个字符"))
 	if t := checkFormat(tag.Get("format"), n.text); t != nil {
-		a.fail(n, path, text.F("%q %s", "%q %s", clip(n.text), *t))
+		a.fail(n, path, text.F("%q: %s", "%q:%s", clip(n.text), *t))
 		return
 	}
 	v.SetString(n.text)
@@ -278,10 +278,10 @@ func clip(s string) string {
 
 func (a *assigner) bounds(n *Node, path string, tag reflect.StructTag, got float64, unit text.Text) {
 	if lo, err := strconv.ParseFloat(tag.Get("min"), 64); err == nil && got < lo {
-		a.fail(n, path, text.F("want at least %v %s", "至少为 %v %s", lo, unit))
+		a.fail(n, path, bound("want at least", "至少为", lo, unit))
 	}
 	if hi, err := strconv.ParseFloat(tag.Get("max"), 64); err == nil && got > hi {
-		a.fail(n, path, text.F("want at most %v %s", "至多为 %v %s", hi, unit))
+		a.fail(n, path, bound("want at most", "至多为", hi, unit))
 	}
 }
 
@@ -298,4 +298,11 @@ func checkFormat(format, s string) *text.Text {
 		}
 	}
 	return nil
+}
+
+func bound(en, zh string, limit float64, unit text.Text) text.Text {
+	if unit.En == "" {
+		return text.F(en+" %v", zh+" %v", limit)
+	}
+	return text.F(en+" %v %s", zh+" %v %s", limit, unit)
 }

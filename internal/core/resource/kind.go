@@ -2,8 +2,6 @@ package resource
 
 import (
 	"encoding/json"
-	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -163,42 +161,6 @@ func ask[S, A any](f func(*Metadata, *S) A) func(*Object) A {
 	}
 }
 
-// Validate checks a decoded record: metadata, then what the kind itself says.
-func (k *Kind) Validate(o *Object) error {
-	var r Report
-	k.checkMetadata(&o.Metadata, &r)
-	k.validate(o, &r)
-	if err := fault.Fields(r.Fields); err != nil {
-		return err
-	}
-	n, err := o.Size()
-	if err != nil {
-		return err
-	}
-	if n > MaxObject {
-		return fault.New(fault.Invalid, "the record has %d bytes; at most %d are stored (keep files and lists of data elsewhere and refer to them)",
-			"记录有 %d 字节,上限为 %d(文件和数据列表请存放在别处并引用)", n, MaxObject)
-	}
-	return k.checkWhole(o)
-}
-
-// checkWhole bounds a record together with its annotation LastApplied: what is
-// stored must be small enough to be patched, exported and proven later.
-func (k *Kind) checkWhole(o *Object) error {
-	if _, ok := o.Metadata.Annotations[LastApplied]; !ok {
-		return nil
-	}
-	b, err := o.Stored()
-	if err != nil {
-		return err
-	}
-	if len(b) > MaxInput {
-		return fault.New(fault.Invalid, "the record has %d bytes with its annotation %s; at most %d are stored",
-			"记录连同注解 %[2]s 有 %[1]d 字节,上限为 %[3]d", len(b), LastApplied, MaxInput)
-	}
-	return nil
-}
-
 // Refs lists the records that o needs to exist.
 func (k *Kind) Refs(o *Object) []Reference { return k.refs(o) }
 
@@ -216,69 +178,3 @@ func (k *Kind) Grants(o *Object) []Grant { return k.grants(o) }
 
 // Disabled reports whether o is a principal that is refused everywhere.
 func (k *Kind) Disabled(o *Object) bool { return k.disabled(o) }
-
-func (k *Kind) checkMetadata(m *Metadata, r *Report) {
-	if !ValidName(m.Name) {
-		r.Add("metadata.name", "%q is not a name (a-z, 0-9 and '-', at most 63, no '-' at either end)", "%q 不是有效名称(a-z、0-9 和 -,至多 63 个字符,首尾不能是 -)", clip(m.Name))
-	}
-	if !ValidName(m.Tenant) {
-		r.Add("metadata.tenant", "%q is not the name of a tenant", "%q 不是有效的租户名", clip(m.Tenant))
-	} else if k.Scope == ScopePlatform && m.Tenant != Platform {
-		r.Add("metadata.tenant", "a %s belongs to the tenant %s", "%s 属于租户 %s", k.Name, Platform)
-	}
-	if len(m.Labels) > maxLabels {
-		r.Add("metadata.labels", "more than %d labels", "标签超过 %d 个", maxLabels)
-	}
-	for key, v := range m.Labels {
-		if t := CheckLabelKey(key); t != nil {
-			r.Add("metadata.labels."+clip(key), "%s", "%s", *t)
-		}
-		if t := checkString(v); t != nil {
-			r.Add("metadata.labels."+clip(key), "%s", "%s", *t)
-		} else if len(v) > maxLabelValue {
-			r.Add("metadata.labels."+clip(key), "is longer than %d bytes", "超过 %d 字节", maxLabelValue)
-		}
-	}
-	for key := range m.Annotations {
-		if t := CheckLabelKey(key); t != nil {
-			r.Add("metadata.annotations."+clip(key), "%s", "%s", *t)
-		}
-	}
-}
-
-// complete says what a declaration lacks, for the registry and its test.
-func (k *Kind) complete() error {
-	switch {
-	case k.Name == "" || k.Plural == "" || k.Short == "" || k.Nav == "":
-		return fmt.Errorf("kind %q: name, plural, short and nav are needed", k.Name)
-	case !ValidName(k.Plural) || !ValidName(k.Short):
-		return fmt.Errorf("kind %s: plural %q and short %q are path segments in lower case", k.Name, k.Plural, k.Short)
-	case k.Title.En == "" || k.Title.Zh == "" || k.Doc.En == "" || k.Doc.Zh == "":
-		return fmt.Errorf("kind %s: title and doc are needed in both languages", k.Name)
-	case k.Scope != ScopePlatform && k.Scope != ScopeTenant:
-		return fmt.Errorf("kind %s: unknown scope %q", k.Name, k.Scope)
-	case k.Version < 1 || (k.Version > 1) != (k.Upgrade != nil):
-		return fmt.Errorf("kind %s: a version from 1, with an upgrade from 2", k.Name)
-	case k.Example == "" || len(k.Columns) == 0 || k.Sensitivity == "" || k.ApprovalClass == "":
-		return fmt.Errorf("kind %s: example, columns, sensitivity and approval class are needed", k.Name)
-	case k.NewSpec == nil:
-		return fmt.Errorf("kind %s: make it with Define", k.Name)
-	}
-	if t := reflect.TypeOf(k.NewSpec()); t.Elem().Kind() != reflect.Struct {
-		return fmt.Errorf("kind %s: the spec is not a struct", k.Name)
-	}
-	if err := supported(reflect.TypeOf(k.NewSpec()).Elem(), "spec"); err != nil {
-		return fmt.Errorf("kind %s: %w", k.Name, err)
-	}
-	for _, f := range k.Fields() {
-		if f.Label.En == "" || f.Label.Zh == "" {
-			return fmt.Errorf("kind %s: field %s has no label in both languages", k.Name, f.Path)
-		}
-	}
-	for _, c := range k.Columns {
-		if c.Title.En == "" || c.Title.Zh == "" || c.Value == nil {
-			return fmt.Errorf("kind %s: column %q has no title in both languages or no value", k.Name, c.Title.En)
-		}
-	}
-	return nil
-}

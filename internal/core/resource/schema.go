@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -71,32 +70,6 @@ func describe(t reflect.Type, path string) []FieldDoc {
 		}
 	}
 	return out
-}
-
-// supported says which field the strict decoder could not fill.
-func supported(t reflect.Type, path string) error {
-	switch {
-	case isTextual(t):
-		return nil
-	case t.Kind() == reflect.Pointer:
-		return supported(t.Elem(), path)
-	case t.Kind() == reflect.Slice:
-		return supported(t.Elem(), path+"[]")
-	case t.Kind() == reflect.Map && t.Key() == reflect.TypeFor[string]():
-		return supported(t.Elem(), path+"{}")
-	case t.Kind() == reflect.Struct:
-		for _, f := range fieldsOf(t) {
-			if err := supported(f.typ, path+"."+f.name); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	switch t.Kind() {
-	case reflect.String, reflect.Bool, reflect.Int, reflect.Int64, reflect.Uint16, reflect.Uint64:
-		return nil
-	}
-	return fmt.Errorf("field %s has the unsupported type %s", path, t)
 }
 
 func isTextual(t reflect.Type) bool {

@@ -26,6 +26,8 @@ type Store interface {
 	History(ctx context.Context, kind, tenant, name string, before uint64, limit int) ([]Change, error)
 	// Change is the change that got the revision.
 	Change(ctx context.Context, revision uint64) (Change, error)
+	// Changes lists changes in order, above the revision after.
+	Changes(ctx context.Context, after uint64, limit int) ([]Change, error)
 	// Leaves lists leaves in order from seq.
 	Leaves(ctx context.Context, from uint64, limit int) ([]Leaf, error)
 	// ReadHashes reads tree hashes by tlog's storage index.
@@ -81,7 +83,13 @@ type Reply struct {
 	Epoch      string
 	Hash       []byte // of the request
 	Time       int64  // µs
-	Revisions  []uint64
+	Results    []Outcome
+}
+
+// Outcome is what became of one change of a remembered request.
+type Outcome struct {
+	Revision  uint64 `json:"revision"`
+	Unchanged bool   `json:"unchanged,omitempty"`
 }
 
 // Session is a bearer session; only the hash of its token is kept.

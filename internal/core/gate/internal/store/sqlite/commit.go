@@ -32,7 +32,7 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 		{&s.open, `INSERT INTO session (hash, kind, tenant, name, epoch, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)`},
 		{&s.revoke, `DELETE FROM session WHERE hash=?`},
 		{&s.purge, `DELETE FROM reply WHERE time < ?`},
-		{&s.reply, `INSERT OR REPLACE INTO reply (actor, key, epoch, hash, time, revisions) VALUES (?, ?, ?, ?, ?, ?)`},
+		{&s.reply, `INSERT OR REPLACE INTO reply (actor, key, epoch, hash, time, results) VALUES (?, ?, ?, ?, ?, ?)`},
 	} {
 		st, err := d.PrepareContext(ctx, p.text)
 		if err != nil {
@@ -141,11 +141,11 @@ func (w *writer) replies(g *store.Group) {
 	}
 	for i := range g.Replies {
 		r := &g.Replies[i]
-		revs, err := json.Marshal(r.Revisions)
+		results, err := json.Marshal(r.Results)
 		if err != nil {
 			w.err = fmt.Errorf("encode a reply: %w", err)
 			return
 		}
-		w.exec(w.reply, r.Actor, r.Key, r.Epoch, r.Hash, r.Time, string(revs))
+		w.exec(w.reply, r.Actor, r.Key, r.Epoch, r.Hash, r.Time, string(results))
 	}
 }

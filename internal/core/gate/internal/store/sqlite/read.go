@@ -80,6 +80,17 @@ func (s *Store) Change(ctx context.Context, revision uint64) (store.Change, erro
 	return c, nil
 }
 
+// Changes implements store.Store.
+func (s *Store) Changes(ctx context.Context, after uint64, limit int) ([]store.Change, error) {
+	var out []store.Change
+	err := each(ctx, s.files.Reader, func(r *sql.Rows) error {
+		c, err := scanChange(r)
+		out = append(out, c)
+		return err
+	}, `SELECT `+changeColumns+` FROM history WHERE revision>? ORDER BY revision LIMIT ?`, after, limit)
+	return out, err
+}
+
 // Leaves implements store.Store.
 func (s *Store) Leaves(ctx context.Context, from uint64, limit int) ([]store.Leaf, error) {
 	var out []store.Leaf
@@ -114,16 +125,16 @@ func (s *Store) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 // Reply implements store.Store.
 func (s *Store) Reply(ctx context.Context, actor, key string) (store.Reply, error) {
 	r := store.Reply{Actor: actor, Key: key}
-	var revs string
-	err := s.files.Reader.QueryRowContext(ctx, `SELECT epoch, hash, time, revisions FROM reply WHERE actor=? AND key=?`, actor, key).
-		Scan(&r.Epoch, &r.Hash, &r.Time, &revs)
+	var results string
+	err := s.files.Reader.QueryRowContext(ctx, `SELECT epoch, hash, time, results FROM reply WHERE actor=? AND key=?`, actor, key).
+		Scan(&r.Epoch, &r.Hash, &r.Time, &results)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, store.ErrNotFound
 	}
 	if err != nil {
 		return r, fmt.Errorf("read a reply: %w", err)
 	}
-	if err := json.Unmarshal([]byte(revs), &r.Revisions); err != nil {
+	if err := json.Unmarshal([]byte(results), &r.Results); err != nil {
 		return r, fmt.Errorf("read a reply: %w", err)
 	}
 	return r, nil

@@ -20,7 +20,7 @@ CREATE TABLE payload (
   old INTEGER NOT NULL, new INTEGER NOT NULL, reason BLOB, context BLOB
 ) STRICT;
 CREATE TABLE reply (
-  actor TEXT NOT NULL, key TEXT NOT NULL, epoch TEXT NOT NULL, hash BLOB NOT NULL, time INTEGER NOT NULL, revisions TEXT NOT NULL,
+  actor TEXT NOT NULL, key TEXT NOT NULL, epoch TEXT NOT NULL, hash BLOB NOT NULL, time INTEGER NOT NULL, results TEXT NOT NULL,
   PRIMARY KEY (actor, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX reply_time ON reply (time);

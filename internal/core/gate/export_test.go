@@ -1,0 +1,51 @@
+package gate
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/gate/internal/store"
+)
+
+// MaxSessions is what one principal may hold.
+const MaxSessions = maxSessions
+
+// Tuned returns o with what only tests may set: the length of the ring, the
+// pause between signatures, and a store around the real one.
+func (o Options) Tuned(ring int, signEvery time.Duration, wrap func(store.Store) store.Store) Options {
+	o.tuning = tuning{ring: ring, signEvery: signEvery, store: wrap}
+	return o
+}
+
+// Together makes the calls one group, in their order: the writer is held until
+// each of them waits in the queue or has been refused before it.
+func (g *Gate) Together(calls ...func()) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	hold := &member{ctx: context.Background(), done: make(chan struct{}), run: func(*build) error {
+		close(begun)
+		<-release
+		return nil
+	}}
+	g.queue <- hold
+	<-begun
+	var all sync.WaitGroup
+	for _, call := range calls {
+		waiting, done := len(g.queue), make(chan struct{})
+		all.Go(func() {
+			defer close(done)
+			call()
+		})
+		for refused := false; len(g.queue) == waiting && !refused; {
+			select {
+			case <-done:
+				refused = true
+			default:
+				runtime.Gosched()
+			}
+		}
+	}
+	close(release)
+	all.Wait()
+}
