@@ -42,7 +42,7 @@ fuzz:
 # Files that are made from the code and committed.
 generate:
 	$(GO) test . -run Dependencies -update
-	$(GO) test ./cmd/dun -run Reference -update
+	$(GO) test ./test/reference -update
 
 define install
 	@missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \

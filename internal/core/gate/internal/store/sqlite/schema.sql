@@ -8,7 +8,7 @@ CREATE TABLE record (
   PRIMARY KEY (kind, tenant, name)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE history (
-  revision INTEGER PRIMARY KEY, kind TEXT NOT NULL, tenant TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL,
+  revision INTEGER PRIMARY KEY CHECK (revision > 0), kind TEXT NOT NULL, tenant TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL,
   action TEXT NOT NULL, actor TEXT NOT NULL, request TEXT NOT NULL, time INTEGER NOT NULL, seq INTEGER NOT NULL, data BLOB
 ) STRICT;
 CREATE INDEX history_of ON history (kind, tenant, name, revision);

@@ -1,0 +1,246 @@
+package gate_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/dun-sec/dun/internal/core/audit"
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// eventful fills a cell: a site with three revisions, a deleted one, a login
+// and an export, so that every table has something to damage.
+func eventful(t testing.TB) *cell {
+	c := newCell(t)
+	r := c.must(site("platform", "a", "", "a.test"))
+	for _, h := range []string{"b.test", "c.test"} {
+		var err error
+		if r, err = c.patch(operator, r, map[string]any{"spec": map[string]any{"hosts": []any{h}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := c.must(site("platform", "gone", "", "gone.test"))
+	if err := c.remove(operator, gone); err != nil {
+		t.Fatal(err)
+	}
+	c.signIn(operator.Principal, "")
+	if err := c.Record(t.Context(), operator, gate.Fact{Class: audit.Check, Kind: "Audit", Action: "check"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Apply(t.Context(), gate.Request{Actor: operator, Reason: "because", Changes: []gate.Change{c.change(site("platform", "d", "", "d.test"))}}); err != nil {
+		t.Fatal(err)
+	}
+	c.check()
+	return c
+}
+
+// Every edit of one value must be noticed, by Open or by Check.
+func TestEveryDamageIsFound(t *testing.T) {
+	flip := func(column string) string {
+		return fmt.Sprintf("CAST(substr(%[1]s,1,length(%[1]s)-1) || x'00' AS BLOB)", column)
+	}
+	const site = "(SELECT max(revision) FROM history WHERE name='a')"
+	const old = "(SELECT min(revision) FROM history WHERE name='a')"
+	edits := map[string]string{
+		"leaf, last byte":             `UPDATE leaf SET body=` + flip("body") + ` WHERE seq=3`,
+		"leaf, newest":                `UPDATE leaf SET body=` + flip("body") + ` WHERE seq=(SELECT max(seq) FROM leaf)`,
+		"leaf missing":                `DELETE FROM leaf WHERE seq=4`,
+		"leaf moved":                  `UPDATE leaf SET seq=9000 WHERE seq=4`,
+		"salt":                        `UPDATE payload SET salts=` + flip("salts") + ` WHERE seq=3`,
+		"salts cut":                   `UPDATE payload SET salts=substr(salts,1,200) WHERE seq=3`,
+		"payload tenant":              `UPDATE payload SET tenant=CAST('acme' AS BLOB) WHERE seq=3`,
+		"payload actor":               `UPDATE payload SET actor=` + flip("actor") + ` WHERE seq=3`,
+		"payload name":                `UPDATE payload SET name=` + flip("name") + ` WHERE seq=3`,
+		"payload name absent":         `UPDATE payload SET name=NULL WHERE seq=3`,
+		"payload context":             `UPDATE payload SET context=` + flip("context") + ` WHERE seq=3`,
+		"payload reason":              `UPDATE payload SET reason=` + flip("reason") + ` WHERE reason IS NOT NULL`,
+		"payload reason invented":     `UPDATE payload SET reason=CAST('x' AS BLOB) WHERE reason IS NULL`,
+		"payload old":                 `UPDATE payload SET old=old+1 WHERE seq=(SELECT seq FROM history WHERE revision=` + site + `)`,
+		"payload old absent":          `UPDATE payload SET old=0 WHERE seq=(SELECT seq FROM history WHERE revision=` + site + `)`,
+		"payload old hidden":          `UPDATE payload SET old=100000 WHERE seq=(SELECT seq FROM history WHERE revision=` + site + `)`,
+		"payload new":                 `UPDATE payload SET new=new-1 WHERE seq=(SELECT seq FROM history WHERE revision=` + site + `)`,
+		"payload gone, history stays": `DELETE FROM payload WHERE seq=(SELECT seq FROM history WHERE revision=` + old + `)`,
+		"history data":                `UPDATE history SET data=CAST(replace(CAST(data AS TEXT),'a.test','z.test') AS BLOB) WHERE revision=` + old,
+		"history data, newest":        `UPDATE history SET data=CAST(replace(CAST(data AS TEXT),'c.test','z.test') AS BLOB) WHERE revision=` + site,
+		"history data, not JSON":      `UPDATE history SET data=` + flip("data") + ` WHERE revision=` + old,
+		"history data absent":         `UPDATE history SET data=NULL WHERE revision=` + old,
+		"history row missing":         `DELETE FROM history WHERE revision=` + old,
+		"history row, newest":         `DELETE FROM history WHERE revision=` + site,
+		"history of the deleted":      `DELETE FROM history WHERE name='gone'`,
+		"history actor":               `UPDATE history SET actor='User platform/eve' WHERE revision=` + old,
+		"history action":              `UPDATE history SET action='update' WHERE revision=` + old,
+		"history time":                `UPDATE history SET time=time+1 WHERE revision=` + old,
+		"history request":             `UPDATE history SET request='other' WHERE revision=` + old,
+		"history uid":                 `UPDATE history SET uid='aaaaaaaaaaaaaaaaaaaaaaaaaa' WHERE revision=` + old,
+		"history uid of a deletion":   `UPDATE history SET uid='aaaaaaaaaaaaaaaaaaaaaaaaaa' WHERE action='delete'`,
+		"history leaf":                `UPDATE history SET seq=seq+1 WHERE revision=` + old,
+		"history name":                `UPDATE history SET name='other' WHERE revision=` + old,
+		"history kind":                `UPDATE history SET kind='Ban' WHERE revision=` + old,
+		"history invented":            `INSERT INTO history SELECT revision+1000, kind, tenant, name, uid, action, actor, request, time, seq, data FROM history WHERE revision=` + site,
+		"node at the edge":            `UPDATE node SET hash=` + flip("hash") + ` WHERE id=(SELECT max(id) FROM node)`,
+		"node inside":                 `UPDATE node SET hash=` + flip("hash") + ` WHERE id=0`,
+		"node missing":                `DELETE FROM node WHERE id=2`,
+		"root":                        `UPDATE head SET root=` + flip("root"),
+		"size":                        `UPDATE head SET size=size-1`,
+		"revision":                    `UPDATE head SET revision=3`,
+		"record pointer":              `UPDATE record SET revision=` + old + ` WHERE name='a'`,
+		"record pointer to another":   `UPDATE record SET revision=` + site + ` WHERE name='d'`,
+		"record pointer to nothing":   `UPDATE record SET revision=100000 WHERE name='a'`,
+		"record missing":              `DELETE FROM record WHERE name='a'`,
+		"record back from the dead":   `INSERT INTO record SELECT kind, tenant, name, revision FROM history WHERE name='gone' AND action='create'`,
+	}
+	for name, edit := range edits {
+		t.Run(name, func(t *testing.T) {
+			c := eventful(t)
+			err := c.tryDamage(t, func(d *sql.DB) error {
+				r, err := d.Exec(edit)
+				if err != nil {
+					return err
+				}
+				if n, err := r.RowsAffected(); err != nil || n == 0 {
+					return fmt.Errorf("nothing was edited: %w", err)
+				}
+				return nil
+			})
+			if err == nil {
+				_, err = c.Check(context.Background(), operator)
+				wantCode(t, err, fault.Internal)
+			}
+			t.Log(err)
+		})
+	}
+}
+
+func TestAnErasedPayloadLeavesTheLogValid(t *testing.T) {
+	c := eventful(t)
+	c.damage(t, func(d *sql.DB) error {
+		_, err := d.Exec(`DELETE FROM payload WHERE seq IN (SELECT seq FROM history WHERE name='gone'); DELETE FROM history WHERE name='gone'`)
+		return err
+	})
+	if rep := c.check(); rep.Erased != 2 {
+		t.Errorf("%+v", rep)
+	}
+	if got := c.export(t, nil); got.Withheld != 14 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestARolledBackStoreIsRefused(t *testing.T) {
+	c := newCell(t)
+	c.must(shop)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	older, err := os.ReadFile(c.file("records.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.open()
+	c.must(site("platform", "b", "", "b.test"))
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	newer, err := os.ReadFile(c.file("records.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(b []byte) {
+		t.Helper()
+		if err := os.WriteFile(c.file("records.db"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(older)
+	if err := c.tryOpen(); err == nil || !strings.Contains(err.Error(), "rolled back") {
+		t.Errorf("opened: %v", err)
+	}
+	write(nil)
+	if err := c.tryOpen(); err == nil {
+		t.Error("an empty store was opened beside a checkpoint")
+	}
+	// A store that went another way from there has the right size and the wrong leaves.
+	write(older)
+	if err := os.Rename(c.file("checkpoint"), c.file("kept")); err != nil {
+		t.Fatal(err)
+	}
+	c.open()
+	c.must(site("platform", "another", "", "another.test"), site("platform", "way", "", "way.test"))
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(c.file("kept"), c.file("checkpoint")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.tryOpen(); err == nil || !strings.Contains(err.Error(), "does not contain") {
+		t.Errorf("opened: %v", err)
+	}
+	write(newer)
+	c.open()
+	c.check()
+}
+
+func TestACheckpointOfAnotherKeyIsRefused(t *testing.T) {
+	c := newCell(t)
+	c.must(shop)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	skey, _, err := audit.GenerateKey(audit.Origin("testcell"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := audit.SignCheckpoint(audit.Checkpoint{Origin: audit.Origin("testcell"), Root: audit.NewTree().Root()}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"forged": forged, "torn": forged[:20], "empty": nil} {
+		if err := os.WriteFile(c.file("checkpoint"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.tryOpen(); err == nil || !strings.Contains(err.Error(), "does not verify") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestForeignStoresAreRefused(t *testing.T) {
+	for name, tt := range map[string]struct{ edit, want string }{
+		"another cell":     {`UPDATE head SET cell='othercel'`, "belongs to cell othercel"},
+		"newer schema":     {`UPDATE head SET schema=1000`, "schema 1000"},
+		"no head table":    {`DROP TABLE head`, "no such table"},
+		"policy is broken": {`UPDATE history SET data=CAST(replace(CAST(data AS TEXT),'permit','perm1t') AS BLOB) WHERE name='mine'`, "stored policies"},
+		"unknown kind":     {`UPDATE history SET data=CAST(replace(CAST(data AS TEXT),'"kind":"Policy"','"kind":"Thing"') AS BLOB) WHERE name='mine'`, "unknown kind"},
+		"newer record":     {`UPDATE history SET data=CAST(replace(CAST(data AS TEXT),'"version":1','"version":2') AS BLOB) WHERE name='mine'`, "newer than"},
+		"no version":       {`UPDATE history SET data=CAST(replace(CAST(data AS TEXT),'"version":1','"version":0') AS BLOB) WHERE name='mine'`, "no version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCell(t)
+			c.must("kind: Policy\nmetadata: {tenant: platform, name: mine}\nspec:\n  cedar: 'permit (principal in Role::\"platform/x\", action, resource);'\n")
+			err := c.tryDamage(t, func(d *sql.DB) error { _, err := d.Exec(tt.edit); return err })
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	c := newCell(t)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.file("records.db"), []byte(strings.Repeat("not a database ", 400)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.tryOpen(); err == nil {
+		t.Error("a file that is no database was opened")
+	}
+}
