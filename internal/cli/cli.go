@@ -166,10 +166,65 @@ func (a *app) root() *cobra.Command {
 		root.AddCommand(a.opt.Up(root, a.lang))
 	}
 	root.AddCommand(a.apply(), a.get(), a.delete(), a.history(), a.explain(), a.events(), a.audit(), a.status(), a.login(), a.admin())
+	a.translate(root)
 	if err := root.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "zh"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		fmt.Fprintln(a.opt.Err, err)
 	}
 	return root
+}
+
+// translate puts the parts that the flag library writes itself into Chinese.
+func (a *app) translate(root *cobra.Command) {
+	if a.lang != text.Chinese {
+		return
+	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Short, c.Long = "显示任意命令的帮助", "显示任意命令的帮助。"
+		case "completion":
+			c.Short, c.Long = "生成命令行补全脚本", "为指定的 shell 生成补全脚本。"
+			for _, sh := range c.Commands() {
+				sh.Short = "生成 " + sh.Name() + " 的补全脚本"
+			}
+		}
+	}
+	root.SetUsageTemplate(strings.NewReplacer(
+		"Usage:", "用法:", "Aliases:", "别名:", "Examples:", "示例:", "Available Commands:", "可用命令:", "Additional Commands:", "其他命令:",
+		"Global Flags:", "全局选项:", "Flags:", "选项:", "Additional help topics:", "其他帮助主题:",
+		`Use "{{.CommandPath}} [command] --help" for more information about a command.`, `用 "{{.CommandPath}} [command] --help" 查看命令的详细说明。`,
+	).Replace(root.UsageTemplate()))
+	helpFlag(root)
+}
+
+// group is a command that only has commands below it: a word that is none of
+// them is an error and not a reason to print help and say that all is well.
+func (a *app) group(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(below...)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fault.New(fault.Invalid, "%s has no command %q; see %s --help", "%s 没有命令 %q;见 %s --help", cmd.CommandPath(), args[0], cmd.CommandPath())
+		}
+		return cmd.Help()
+	}
+	return cmd
+}
+
+// helpFlag describes -h of every command in Chinese.
+func helpFlag(c *cobra.Command) {
+	c.InitDefaultHelpFlag()
+	if f := c.Flags().Lookup("help"); f != nil {
+		f.Usage = c.Name() + " 的帮助"
+	}
+	if c.Version != "" {
+		c.InitDefaultVersionFlag()
+		c.Flags().Lookup("version").Usage = "显示版本"
+	}
+	for _, sub := range c.Commands() {
+		helpFlag(sub)
+	}
 }
 
 // outputFlag adds -o with the allowed formats.

@@ -71,8 +71,7 @@ func (a *app) admin() *cobra.Command {
 		},
 	}
 	rec.Flags().StringVar(&dir, "data", "./dun-data", a.t("data directory of the running cell", "运行中集群的数据目录"))
-	cmd.AddCommand(rec)
-	return cmd
+	return a.group(cmd, rec)
 }
 
 // askSocket asks the cell on this machine through DIR/run/dun.sock. The folder

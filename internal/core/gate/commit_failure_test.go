@@ -113,40 +113,6 @@ func TestACommitWhoseAnswerWasLostIsTakenAsWhatItIs(t *testing.T) {
 	c.check()
 }
 
-// A page limit makes SQLite itself refuse, as it does on a full disk.
-func TestSQLiteRefusesAndRecovers(t *testing.T) {
-	limit := func(n int) func(store.Store) store.Store {
-		return func(s store.Store) store.Store {
-			if _, err := s.(interface {
-				LimitPages(int) (int, error)
-			}).LimitPages(n); err != nil {
-				t.Error(err)
-			}
-			return s
-		}
-	}
-	c := newCell(t)
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	c.wrap = limit(80)
-	c.open()
-	var failed error
-	n := 0
-	for ; n < 500 && failed == nil; n++ {
-		_, failed = c.put(operator, site("platform", fmt.Sprintf("s%d", n), "annotations: {a: "+strings.Repeat("x", 2000)+"}", fmt.Sprintf("s%d.test", n)))
-	}
-	wantCode(t, failed, fault.Unavailable)
-	if got := c.names(operator, gate.ListOptions{Kind: "Site", Tenant: "platform", Limit: 1000}); len(got) != n-1 {
-		t.Errorf("%d sites after %d writes", len(got), n-1)
-	}
-	c.check()
-	c.wrap = limit(1 << 20)
-	c.reopen()
-	c.must(shop)
-	c.check()
-}
-
 // panicking makes the store panic when it looks for a reply.
 type panicking struct{ store.Store }
 
@@ -211,6 +177,9 @@ func TestOneMembersTroubleIsItsOwn(t *testing.T) {
 
 func TestACheckpointThatCouldNotBeWrittenIsTriedAgain(t *testing.T) {
 	c := newCell(t)
+	if _, err := c.Checkpoint(t.Context(), operator); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Remove(c.file("checkpoint")); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@
 // budget is used up it refuses.
 //
 // Only what clients send is judged; the rule set's response phases are not run.
+// Trailers of requests are dropped, since they come after the judgement.
 package edge
 
 import (

@@ -56,7 +56,7 @@ func connectionNames(h http.Header) map[string]bool {
 func hopHeader(name string) bool {
 	switch name {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
-		"Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect", "Content-Length":
+		"Transfer-Encoding", "Upgrade", "Http2-Settings", "Expect", "Content-Length", "Host":
 		return true
 	}
 	return false
@@ -69,7 +69,7 @@ func claimsIdentity(name string) bool {
 	underscore := strings.IndexByte(name, '_') >= 0
 	if underscore {
 		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if hopHeader(name) || name == "Host" {
+		if hopHeader(name) {
 			return true
 		}
 	}

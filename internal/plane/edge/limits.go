@@ -11,7 +11,8 @@ const (
 	maxHeaderFields   = 100      // header fields of one request
 	headerTimeout     = 10 * time.Second
 	handshakeTimeout  = 10 * time.Second
-	keepAlive         = 60 * time.Second // idle connection between two requests
+	acceptPause       = 50 * time.Millisecond // after an error of accept that passes
+	keepAlive         = 60 * time.Second      // idle connection between two requests
 	dialTimeout       = 5 * time.Second
 	drainTimeout      = 5 * time.Second // for requests in progress when the edge stops
 	maxStreams        = 250             // concurrent HTTP/2 streams of one connection

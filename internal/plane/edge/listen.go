@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // gatedListener accepts only as long as the process has room for connections.
@@ -98,14 +100,30 @@ func (l *tlsListener) loop() {
 	for {
 		c, err := l.gatedListener.Accept()
 		if err != nil {
-			var temporary net.Error
-			if errors.As(err, &temporary) && temporary.Timeout() {
+			if l.passing(err) {
 				continue
 			}
 			l.fail <- err
 			return
 		}
 		l.hands.Go(func() { l.shake(c) })
+	}
+}
+
+// passing reports, after a pause, whether err is one that clients can cause
+// for a while, such as too many open files; the listener must survive it.
+func (l *tlsListener) passing(err error) bool {
+	if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) && !errors.Is(err, syscall.ENOBUFS) &&
+		!errors.Is(err, syscall.ENOMEM) && !errors.Is(err, syscall.ECONNABORTED) {
+		return false
+	}
+	pause := time.NewTimer(acceptPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return true
+	case <-l.closed:
+		return false
 	}
 }
 

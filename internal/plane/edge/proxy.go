@@ -167,13 +167,11 @@ func (q *request) copy(resp *http.Response, idle *time.Timer) error {
 	if flush {
 		q.rc.Flush() // the header, before the first event
 	}
-	for first := true; ; first = false {
+	for {
 		n, err := resp.Body.Read(*chunk)
 		if n > 0 {
-			if !first {
-				idle.Reset(q.site.idle)
-				q.rc.SetWriteDeadline(time.Now().Add(q.site.idle))
-			}
+			idle.Reset(q.site.idle)
+			q.rc.SetWriteDeadline(time.Now().Add(q.site.idle))
 			if _, werr := q.w.Write((*chunk)[:n]); werr != nil {
 				return werr
 			}

@@ -88,7 +88,10 @@ func (q *request) event(kind, action string, attributes map[string]string) event
 		"protocol":  q.r.Proto,
 	}
 	maps.Copy(a, attributes)
-	e := events.Event{Time: q.now.UTC(), Kind: kind, Action: action, Request: q.id, Source: q.from.Addr().String(), Attributes: a}
+	e := events.Event{Time: q.now.UTC(), Kind: kind, Action: action, Request: q.id, Attributes: a}
+	if q.from.IsValid() {
+		e.Source = q.from.Addr().String()
+	}
 	if q.site != nil {
 		e.Tenant, e.Object = q.site.name.tenant, "site/"+q.site.name.name
 		a["site"] = q.site.name.name

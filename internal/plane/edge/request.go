@@ -2,11 +2,9 @@ package edge
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -34,10 +32,11 @@ type request struct {
 // serveHTTP is the whole way of a request: identity, sanity, site, allow and
 // ban, limits, firewall, origin. Each step may end it.
 func (e *Edge) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	q := &request{edge: e, w: w, r: r, rc: http.NewResponseController(w), now: e.opts.Now()}
 	if wire := wireOf(r.Context()); wire != nil {
 		wire.serving.Store(true)
+		q.rc.SetWriteDeadline(time.Now().Add(keepAlive)) // else that of the request before would hold for "100 Continue"
 	}
-	q := &request{edge: e, w: w, r: r, rc: http.NewResponseController(w), now: e.opts.Now()}
 	q.id = id.Request(q.now, e.opts.NodeID)
 	w.Header().Set(RequestHeader, q.id)
 	defer q.recoverPanic()
@@ -88,6 +87,10 @@ func (q *request) refuse(status int) {
 	if q.r.ProtoMajor == 1 && q.r.Body != nil && q.r.Body != http.NoBody {
 		q.w.Header().Set("Connection", "close")
 	}
+	if status == http.StatusMethodNotAllowed {
+		q.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") // RFC 9110 section 15.5.6
+	}
+	q.rc.SetWriteDeadline(time.Now().Add(keepAlive))
 	q.edge.pages.write(q.w, q.r, q.id, status)
 }
 
@@ -111,7 +114,7 @@ func (q *request) sane() bool {
 		return false
 	}
 	t, err := parseTarget(r.RequestURI)
-	if err != nil || r.Host == "" || len(r.Header["Content-Type"]) > 1 || len(r.Header["Content-Length"]) > 1 {
+	if err != nil || r.Host == "" || len(r.Header["Content-Type"]) > 1 || len(r.Header["Content-Length"]) > 1 || otherHost(r) {
 		q.refuse(http.StatusBadRequest)
 		return false
 	}
@@ -123,6 +126,17 @@ func (q *request) sane() bool {
 		}
 	}
 	return true
+}
+
+// otherHost reports a Host field beside HTTP/2's :authority that says something
+// else (RFC 9113 section 8.3.1); net/http leaves it among the fields.
+func otherHost(r *http.Request) bool {
+	for _, h := range r.Header["Host"] {
+		if h != r.Host {
+			return true
+		}
+	}
+	return false
 }
 
 // findSite sets the site of the Host header; over TLS the server name must
@@ -191,105 +205,4 @@ func (q *request) limit(class string, status int) {
 	q.site.tally.blocked.Add(1)
 	q.reportLimit(class, actionBlocked, status)
 	q.refuse(status)
-}
-
-// judged has the firewall decide. body is what was buffered, nil when there is
-// none or when it is to be streamed; the caller closes it.
-func (q *request) judged() (body *spool, pass bool) {
-	if q.site.mode == modeOff {
-		return nil, true
-	}
-	if q.r.Body != nil && q.r.Body != http.NoBody && q.r.ContentLength != 0 {
-		body = &spool{budget: q.edge.spools}
-		if !q.buffer(body) {
-			return body, false
-		}
-	}
-	v, err := q.edge.engine.inspect(q.r.Context(), q.site, q.r, &q.target, q.from, body, q.now)
-	if err != nil {
-		return body, q.unjudged(err)
-	}
-	if !v.blocked {
-		return body, true
-	}
-	if q.site.mode == modeDetect {
-		q.site.tally.detected.Add(1)
-		q.reportBlock(v, actionDetected, 0)
-		return body, true
-	}
-	q.site.tally.blocked.Add(1)
-	q.reportBlock(v, actionBlocked, http.StatusForbidden)
-	q.refuse(http.StatusForbidden)
-	return body, false
-}
-
-// buffer reads the whole body; it answers and returns false when that fails.
-func (q *request) buffer(body *spool) bool {
-	q.rc.SetReadDeadline(time.Now().Add(q.site.request))
-	chunk := q.edge.buffers.Get().(*[]byte)
-	err := body.fill(q.r.Body, q.site.body, *chunk)
-	q.edge.buffers.Put(chunk)
-	if err == nil {
-		q.rc.SetReadDeadline(time.Time{}) // else net/http takes the client for gone when it passes
-		return true
-	}
-	q.bodyFailed(err)
-	return false
-}
-
-// bodyFailed answers for a body that could not be read.
-func (q *request) bodyFailed(err error) {
-	var netErr net.Error
-	var perr *os.PathError
-	switch {
-	case errors.Is(err, errTooLarge):
-		q.limit("body", http.StatusRequestEntityTooLarge)
-	case errors.Is(err, errSpoolFull):
-		q.reportBusy("spool")
-		q.refuse(http.StatusServiceUnavailable)
-	case errors.As(err, &perr):
-		q.edge.opts.Log.Error("request body not spooled", "req", q.id, "err", err)
-		q.refuse(http.StatusServiceUnavailable)
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
-		q.limit("requestTime", http.StatusRequestTimeout)
-	case errors.Is(err, io.ErrUnexpectedEOF) && q.r.Context().Err() != nil:
-		q.abandon()
-	default:
-		q.refuse(http.StatusBadRequest)
-	}
-}
-
-// unjudged decides about a request on which the firewall came to no verdict:
-// refused, because passing it would make overload a way around the firewall.
-// Detect mode never refuses, by its meaning.
-func (q *request) unjudged(err error) (pass bool) {
-	if errors.Is(err, errGone) {
-		q.abandon()
-	}
-	class, status := "engine", http.StatusInternalServerError
-	switch {
-	case errors.Is(err, errBusy):
-		class, status = "busy", http.StatusServiceUnavailable
-	case errors.Is(err, errBudget):
-		class, status = "inspection", http.StatusRequestEntityTooLarge
-	case errors.Is(err, errParts):
-		class, status = "parts", http.StatusRequestEntityTooLarge
-	case errors.Is(err, errTextSize):
-		class, status = "text", http.StatusRequestEntityTooLarge
-	default:
-		q.edge.opts.Log.Error("firewall came to no verdict", "req", q.id, "err", err)
-	}
-	if q.site.mode == modeDetect {
-		q.site.tally.detected.Add(1)
-		q.reportLimit(class, actionDetected, 0)
-		return true
-	}
-	q.site.tally.blocked.Add(1)
-	if class == "busy" {
-		q.reportBusy(class)
-	} else {
-		q.reportLimit(class, actionBlocked, status)
-	}
-	q.refuse(status)
-	return false
 }

@@ -61,9 +61,11 @@ func (e *Edge) server(base context.Context, crew *crew) *http.Server {
 		Handler:           crew.watch(e.Handler()),
 		TLSConfig:         e.tlsConfig(),
 		ReadHeaderTimeout: e.bounds.headerWait,
-		IdleTimeout:       keepAlive,
-		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: keepAlive, PingTimeout: headerTimeout},
+		// "OPTIONS *" would be answered by net/http, without a request id.
+		DisableGeneralOptionsHandler: true,
+		IdleTimeout:                  keepAlive,
+		MaxHeaderBytes:               maxHeaderBytes,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: keepAlive, PingTimeout: headerTimeout},
 		// What clients do wrong must not fill the log; events tell it, counted.
 		ErrorLog:    log.New(io.Discard, "", 0),
 		BaseContext: func(net.Listener) context.Context { return base },

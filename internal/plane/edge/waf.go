@@ -53,8 +53,6 @@ func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *targe
 	}
 	defer release()
 
-	tx := g.waf.NewTransaction().(transaction) // compileRules checked the type
-	clock := tx.DebugLogger().(*guard)
 	defer func() {
 		if p := recover(); p != nil {
 			if e, ok := p.(error); ok && (errors.Is(e, errBudget) || errors.Is(e, errGone)) {
@@ -63,6 +61,10 @@ func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *targe
 				err = fmt.Errorf("rule engine panicked: %v", p)
 			}
 		}
+	}()
+	tx := g.waf.NewTransaction().(transaction) // compileRules checked the type
+	clock := tx.DebugLogger().(*guard)
+	defer func() {
 		clock.disarm()
 		if cerr := tx.Close(); cerr != nil && err == nil {
 			err = fmt.Errorf("close transaction: %w", cerr)
@@ -71,6 +73,11 @@ func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *targe
 	clock.arm(ctx, g.limits.inspection, large)
 	s.overlay(tx, t, now)
 	feed(tx, r, t, from)
+	return run(tx, body)
+}
+
+// run evaluates both phases.
+func run(tx transaction, body *spool) (verdict, error) {
 	if it := tx.ProcessRequestHeaders(); it != nil {
 		return judge(tx, true), nil
 	}
