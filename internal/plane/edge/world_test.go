@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 
@@ -40,7 +39,7 @@ func newWorld(t *testing.T, change func(*Options), objects ...*resource.Object) 
 	}
 	o := Options{
 		Node: "n1", NodeID: 7, Issuer: w.ca, Events: w.events, TempDir: t.TempDir(), rules: rules,
-		Mask: maskPasswords,
+		Mask: events.Mask,
 		Dial: func(string) DialFunc { return (&net.Dialer{}).DialContext },
 	}
 	if change != nil {
@@ -155,18 +154,6 @@ func (s *sink) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = nil
-}
-
-func maskPasswords(s string) string {
-	if i := strings.Index(s, "password="); i >= 0 {
-		rest := s[i+len("password="):]
-		end := strings.IndexAny(rest, "& ")
-		if end < 0 {
-			end = len(rest)
-		}
-		return s[:i] + "password=***" + maskPasswords(rest[end:])
-	}
-	return s
 }
 
 // Records.
