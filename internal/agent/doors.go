@@ -126,6 +126,9 @@ func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, log *
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.With("part", "console").Handler(), slog.LevelDebug),
 	}
+	if s, ok := h.(interface{ Stop() }); ok {
+		srv.RegisterOnShutdown(s.Stop)
+	}
 	return serveUntil(ctx, srv, func() error { return srv.ServeTLS(d.console, "", "") })
 }
 

@@ -41,9 +41,16 @@ type Options struct {
 
 // API is the handler of the console's and the API's door.
 type API struct {
-	opt  Options
-	spec *spec
+	opt      Options
+	spec     *spec
+	watchers chan struct{} // a place for each watcher
+	life     context.Context
+	stop     context.CancelFunc
 }
+
+// Stop ends the streams, so that a server that shuts down need not wait for
+// watchers who never go.
+func (a *API) Stop() { a.stop() }
 
 // MaxBody is how many bytes of a request are read.
 const MaxBody = 512 << 10
@@ -56,7 +63,8 @@ func New(opt Options) *API {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &API{opt: opt, spec: newSpec(opt.Version)}
+	a := &API{opt: opt, spec: newSpec(opt.Version), watchers: make(chan struct{}, maxWatchers)}
+	a.life, a.stop = context.WithCancel(context.Background())
 	a.spec.schemas(opt.Gate.Registry())
 	for _, o := range a.system() {
 		a.spec.mount(a, o)

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -26,8 +27,10 @@ func (a *API) kind(k *resource.Kind) []operation {
 	h := kindHandler{a, k}
 	return []operation{
 		{id: "list" + k.Name, method: http.MethodGet, path: all, summary: "List " + k.Plural, status: 200, reply: jsonType, replySchema: k.Name + "List", handle: h.list,
-			query: []param{{"labels", "Selector, as in a=b,c!=d"}, {"limit", "Records on a page, 1 to 1000, default 100"}, {"after", "Cursor of the page before"}}},
-		{id: "get" + k.Name, method: http.MethodGet, path: one, summary: "Read one", status: 200, reply: jsonType, replySchema: k.Name, handle: h.get},
+			query: []param{{"labels", "Selector, as in a=b,c!=d"}, {"limit", "Records on a page, 1 to 1000, default 100"}, {"after", "Cursor of the page before"},
+				{"watch", "Stream of changes as NDJSON instead of a list: from this position, or with an empty value everything first"}}},
+		{id: "get" + k.Name, method: http.MethodGet, path: one, summary: "Read one", status: 200, reply: jsonType, replySchema: k.Name, handle: h.get,
+			query: []param{{"at", "As it was at this RFC 3339 time"}, {"revision", "As it was right after this revision"}}},
 		{id: "put" + k.Name, method: http.MethodPut, path: one, summary: "Create, or replace at metadata.revision", header: write, body: jsonType, bodySchema: k.Name, status: 200, reply: jsonType, replySchema: k.Name, handle: h.put},
 		{id: "patch" + k.Name, method: http.MethodPatch, path: one, summary: "Merge patch at metadata.revision (RFC 7396)", header: write, body: patchType, bodySchema: "Document", status: 200, reply: jsonType, replySchema: k.Name, handle: h.patch},
 		{id: "delete" + k.Name, method: http.MethodDelete, path: one, summary: "Delete at a revision", header: write, query: []param{{"revision", "That was read"}}, status: 200, reply: jsonType, replySchema: "Document", handle: h.delete},
@@ -53,6 +56,9 @@ func (h kindHandler) ref(c *call) (resource.Ref, error) {
 
 func (h kindHandler) list(c *call) error {
 	q := c.r.URL.Query()
+	if q.Has("watch") {
+		return h.watch(c)
+	}
 	sel, err := resource.ParseSelector(q.Get("labels"))
 	if err != nil {
 		return err
@@ -78,11 +84,38 @@ func (h kindHandler) get(c *call) error {
 	if err != nil {
 		return err
 	}
-	o, err := h.a.opt.Gate.Get(c.r.Context(), c.actor, r)
+	q := c.r.URL.Query()
+	if !q.Has("at") && !q.Has("revision") {
+		o, err := h.a.opt.Gate.Get(c.r.Context(), c.actor, r)
+		if err != nil {
+			return err
+		}
+		return c.json(200, o)
+	}
+	revision, err := number(q.Get("revision"), "revision")
+	if err != nil {
+		return err
+	}
+	var at time.Time
+	if revision == 0 {
+		if at, err = moment(q.Get("at"), "at"); err != nil {
+			return err
+		}
+	}
+	o, err := h.a.opt.Gate.GetAt(c.r.Context(), c.actor, r, revision, at)
 	if err != nil {
 		return err
 	}
 	return c.json(200, o)
+}
+
+// moment reads an RFC 3339 time.
+func moment(s, name string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return t, fault.New(fault.Invalid, "%s: want a time as in 2026-11-01T03:00:00Z", "%s:时间格式应如 2026-11-01T03:00:00Z", name)
+	}
+	return t, nil
 }
 
 func (h kindHandler) put(c *call) error {

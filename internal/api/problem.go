@@ -39,15 +39,8 @@ func (c *call) fail(err error) {
 	if e.Code == fault.Internal || e.Code == fault.Unavailable {
 		c.api.opt.Log.Error("request failed", "req", c.req, "err", err)
 	}
-	p := Problem{
-		Type: "urn:dun:error:" + string(e.Code), Title: e.Code.Title().In(c.lang), Status: e.Code.Status(), Code: e.Code,
-		Detail: e.Detail.In(c.lang), Request: c.req, Policies: e.Policies, Missing: e.Missing,
-	}
-	for _, f := range e.Fields {
-		p.Errors = append(p.Errors, ProblemField{Field: f.Path, Reason: f.Reason.In(c.lang)})
-	}
+	p := problemOf(c, err)
 	if e.RetryAfter > 0 {
-		p.RetryAfter = max(1, int(e.RetryAfter.Seconds()))
 		c.w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}
 	if e.Code == fault.Unauthenticated {
@@ -61,6 +54,22 @@ func (c *call) fail(err error) {
 	if err := enc.Encode(p); err != nil {
 		c.api.opt.Log.Debug("client left", "req", c.req, "err", err)
 	}
+}
+
+// problemOf is what a caller may see of err, in his language.
+func problemOf(c *call, err error) Problem {
+	e := fault.Of(err)
+	p := Problem{
+		Type: "urn:dun:error:" + string(e.Code), Title: e.Code.Title().In(c.lang), Status: e.Code.Status(), Code: e.Code,
+		Detail: e.Detail.In(c.lang), Request: c.req, Policies: e.Policies, Missing: e.Missing,
+	}
+	for _, f := range e.Fields {
+		p.Errors = append(p.Errors, ProblemField{Field: f.Path, Reason: f.Reason.In(c.lang)})
+	}
+	if e.RetryAfter > 0 {
+		p.RetryAfter = max(1, int(e.RetryAfter.Seconds()))
+	}
+	return p
 }
 
 func (c *call) json(status int, v any) error {

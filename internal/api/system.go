@@ -22,6 +22,8 @@ func (a *API) system() []operation {
 	return []operation{
 		{id: "status", method: http.MethodGet, path: "/api/v1/status", summary: "State of the cell, its roles and nodes", status: 200, reply: jsonType, replySchema: doc, handle: a.status},
 		{id: "exchangeSession", method: http.MethodPost, path: "/api/v1/session", summary: "Exchange the live session for a new one", status: 201, reply: jsonType, replySchema: doc, handle: a.session},
+		{id: "watch", method: http.MethodGet, path: "/api/v1/-/watch", summary: "One stream of several kinds", status: 200, reply: "application/x-ndjson", handle: a.watchMany,
+			query: []param{{"kinds", "Names, as in site,ban"}, {"watch", "Position; empty = everything first"}}},
 		{id: "events", method: http.MethodGet, path: "/api/v1/{tenant}/events", summary: "Search events, newest first", status: 200, reply: jsonType, replySchema: doc, handle: a.events,
 			query: []param{{"kind", "block, ban, origin, limit …"}, {"request", "Request id"}, {"action", "blocked, detected or allowed"}, {"object", "As in site/shop"},
 				{"since", "RFC 3339 time"}, {"until", "RFC 3339 time"}, {"limit", "1 to 1000, default 100"}, {"after", "Cursor"}, {"order", "newest (default) or oldest"}}},
@@ -81,8 +83,8 @@ func (a *API) events(c *call) error {
 	q.Limit = int(min(limit, 1000))
 	for name, to := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
 		if s := v.Get(name); s != "" {
-			if *to, err = time.Parse(time.RFC3339Nano, s); err != nil {
-				return fault.New(fault.Invalid, "%s: want a time as in 2026-11-01T03:00:00Z", "%s:时间格式应如 2026-11-01T03:00:00Z", name)
+			if *to, err = moment(s, name); err != nil {
+				return err
 			}
 		}
 	}

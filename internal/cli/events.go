@@ -48,7 +48,7 @@ func (a *app) events() *cobra.Command {
 			}
 		}
 		if since != "" {
-			t, err := sinceTime(since, time.Now())
+			t, err := sinceTime("--since", since, time.Now())
 			if err != nil {
 				return err
 			}
@@ -83,13 +83,14 @@ func (a *app) events() *cobra.Command {
 	return cmd
 }
 
-func sinceTime(s string, now time.Time) (time.Time, error) {
+// sinceTime reads a time, or a span that counts back from now.
+func sinceTime(flag, s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return t, nil
 	}
 	d, err := resource.ParseDuration(s)
 	if err != nil {
-		return time.Time{}, fault.New(fault.Invalid, "--since %s: want 15m, 2h, 7d or a time as in 2026-11-01T03:00:00Z", "--since %s:应为 15m、2h、7d 或如 2026-11-01T03:00:00Z 的时间", s)
+		return time.Time{}, fault.New(fault.Invalid, "%s %s: want 15m, 2h, 7d or a time as in 2026-11-01T03:00:00Z", "%s %s:应为 15m、2h、7d 或如 2026-11-01T03:00:00Z 的时间", flag, s)
 	}
 	return now.Add(-time.Duration(d)), nil
 }

@@ -39,14 +39,15 @@ func (t tenantFlags) in(c *client) string {
 
 func (a *app) get() *cobra.Command {
 	var where tenantFlags
-	var selector string
+	var selector, at string
 	cmd := &cobra.Command{
 		Use: "get KIND [NAME]", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: a.completeKind,
 		Short:   a.t("Show records", "显示记录"),
-		Example: "  dun get sites\n  dun get site shop -o yaml\n  dun get sites -l env=prod -A -o json",
+		Example: "  dun get sites\n  dun get site shop -o yaml\n  dun get site shop --at 2026-11-01T03:00:00Z\n  dun get sites -l env=prod -A -o json",
 	}
 	a.tenantFlags(cmd, &where, true)
 	cmd.Flags().StringVarP(&selector, "labels", "l", "", a.t("only records with these labels, as in a=b,c!=d", "仅限带这些标签的记录,例如 a=b,c!=d"))
+	cmd.Flags().StringVar(&at, "at", "", a.t("as it was then: a time, or 15m, 2h, 7d ago", "当时的内容:具体时间,或 15m、2h、7d 之前"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		k, err := a.opt.Registry.Find(args[0])
 		if err != nil {
@@ -57,7 +58,10 @@ func (a *app) get() *cobra.Command {
 			return err
 		}
 		if len(args) == 2 {
-			return a.getOne(cmd, c, k, where, args[1])
+			return a.getOne(cmd, c, k, where, args[1], at)
+		}
+		if at != "" {
+			return fault.New(fault.Invalid, "--at reads one record; name it", "--at 读取单条记录;请给出名称")
 		}
 		list, err := c.list(cmd.Context(), k, where.in(c), selector, 0)
 		if err != nil {
@@ -85,11 +89,19 @@ func (a *app) get() *cobra.Command {
 	return cmd
 }
 
-func (a *app) getOne(cmd *cobra.Command, c *client, k *resource.Kind, where tenantFlags, name string) error {
+func (a *app) getOne(cmd *cobra.Command, c *client, k *resource.Kind, where tenantFlags, name, at string) error {
 	if where.all {
 		return fault.New(fault.Invalid, "-A lists; to read one record name its tenant with -t", "-A 用于列表;读取单条记录请用 -t 指定租户")
 	}
-	r, err := c.do(cmd.Context(), request{method: http.MethodGet, path: recordPath(k, where.in(c), name)})
+	q := url.Values{}
+	if at != "" {
+		t, err := sinceTime("--at", at, time.Now())
+		if err != nil {
+			return err
+		}
+		q.Set("at", t.UTC().Format(time.RFC3339Nano))
+	}
+	r, err := c.do(cmd.Context(), request{method: http.MethodGet, path: recordPath(k, where.in(c), name), query: q})
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ type story struct{ cell *lab.Cell }
 //	up DIR             start a cell on DIR and wait until it is ready; sets
 //	                   DUN_PROFILE, HTTP_PORT, HTTPS_PORT, API and TOKEN
 //	stop               end it as Ctrl-C does; it must exit with 0
-//	kill               kill -9
+//	killcell           kill -9
 //	exit N PROG ARGS   run a program and expect the exit code N
 //	origin NAME        start an HTTP origin that answers NAME and the path; sets NAME
 //	fill FILE N UNIT   write N times UNIT to a file
@@ -49,15 +49,15 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"up":     func(ts *testscript.TestScript, _ bool, args []string) { up(ts, t, bin, args) },
-			"stop":   func(ts *testscript.TestScript, _ bool, _ []string) { stop(ts) },
-			"kill":   func(ts *testscript.TestScript, _ bool, _ []string) { cellOf(ts).Kill() },
-			"exit":   expectExit,
-			"origin": origin,
-			"fill":   fill,
-			"busy":   busy,
-			"flip":   flip,
-			"subst":  subst,
+			"up":       func(ts *testscript.TestScript, _ bool, args []string) { up(ts, t, bin, args) },
+			"stop":     func(ts *testscript.TestScript, _ bool, _ []string) { stop(ts) },
+			"killcell": func(ts *testscript.TestScript, _ bool, _ []string) { cellOf(ts).Kill() },
+			"exit":     expectExit,
+			"origin":   origin,
+			"fill":     fill,
+			"busy":     busy,
+			"flip":     flip,
+			"subst":    subst,
 
 			"requestid": requestID,
 		},

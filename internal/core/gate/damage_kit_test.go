@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"database/sql"
+	"os"
 	"testing"
 
 	_ "modernc.org/sqlite"
@@ -32,4 +33,32 @@ func (c *cell) tryDamage(t testing.TB, edit func(*sql.DB) error) error {
 		t.Fatal(err)
 	}
 	return c.tryOpen()
+}
+
+// snapshot closes the cell and returns its files.
+func (c *cell) snapshot(t testing.TB) map[string][]byte {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, name := range []string{"records.db", "checkpoint"} {
+		b, err := os.ReadFile(c.file(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = b
+	}
+	return files
+}
+
+// restore puts the files back; the cell stays closed.
+func (c *cell) restore(t testing.TB, files map[string][]byte) {
+	t.Helper()
+	c.Close()
+	for name, b := range files {
+		if err := os.WriteFile(c.file(name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

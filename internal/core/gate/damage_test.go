@@ -96,9 +96,11 @@ func TestEveryDamageIsFound(t *testing.T) {
 		"record missing":              `DELETE FROM record WHERE name='a'`,
 		"record back from the dead":   `INSERT INTO record SELECT kind, tenant, name, revision FROM history WHERE name='gone' AND action='create'`,
 	}
+	c := eventful(t)
+	good := c.snapshot(t)
 	for name, edit := range edits {
 		t.Run(name, func(t *testing.T) {
-			c := eventful(t)
+			c.restore(t, good)
 			err := c.tryDamage(t, func(d *sql.DB) error {
 				r, err := d.Exec(edit)
 				if err != nil {

@@ -86,7 +86,8 @@ type feed struct {
 	snap  *policy.Snapshot
 	seen  map[resource.Ref]bool // delivered and not yet deleted; UID left out
 	ready bool
-	first bool // the next Next returns at once, also without changes
+
+	resumed bool // began at a position: what was delivered before it is not in seen
 }
 
 // Watch returns a feed of the kinds: first the records that the actor may
@@ -123,18 +124,22 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 				continue
 			}
 			f.at = at
-			return resource.Batch{Changes: f.filter(s, changes), At: resource.Position{Epoch: s.at.Epoch, Revision: at}, Synced: at == f.g.At().Revision}, nil
+			shown, err := f.filter(ctx, s, changes)
+			if err != nil {
+				return resource.Batch{}, err
+			}
+			return resource.Batch{Changes: shown, At: resource.Position{Epoch: s.at.Epoch, Revision: at}, Synced: at == f.g.At().Revision}, nil
 		}
 		select {
 		case <-ctx.Done():
-			return resource.Batch{}, ctx.Err()
+			return resource.Batch{At: resource.Position{Epoch: s.at.Epoch, Revision: f.at}}, ctx.Err()
 		case <-moved:
 		}
 	}
 }
 
 func (f *feed) restart(s *state) resource.Batch {
-	f.snap, f.at, f.ready, f.seen = s.snap, s.at.Revision, true, map[resource.Ref]bool{}
+	f.snap, f.at, f.ready, f.resumed, f.seen = s.snap, s.at.Revision, true, false, map[resource.Ref]bool{}
 	b := resource.Batch{Reset: true, At: s.at, Synced: true}
 	for _, k := range s.reg.All() {
 		if !f.kinds[k.Name] {
@@ -159,7 +164,7 @@ func (f *feed) shows(s *state, o *resource.Object) bool {
 
 // filter keeps what the watcher may see; what leaves his view arrives as a
 // deletion, and what he never saw does not arrive at all.
-func (f *feed) filter(s *state, changes []resource.Change) []resource.Change {
+func (f *feed) filter(ctx context.Context, s *state, changes []resource.Change) ([]resource.Change, error) {
 	var out []resource.Change
 	for _, c := range changes {
 		if !f.kinds[c.Ref.Kind] {
@@ -170,10 +175,17 @@ func (f *feed) filter(s *state, changes []resource.Change) []resource.Change {
 			out = append(out, c)
 			continue
 		}
-		if f.seen[key(c.Ref)] {
+		had := f.seen[key(c.Ref)]
+		if !had {
+			var err error
+			if had, err = f.had(ctx, s, c); err != nil {
+				return nil, err
+			}
+		}
+		if had {
 			delete(f.seen, key(c.Ref))
 			out = append(out, resource.Change{Ref: c.Ref, Revision: c.Revision})
 		}
 	}
-	return out
+	return out, nil
 }

@@ -47,6 +47,7 @@ type Batch struct {
 // carry the state as puts up to a Synced one; later ones carry what moved, and
 // come without changes too, so that the reader knows how far it has come.
 type Feed interface {
-	// Next waits for the next batch. An error ends the feed.
+	// Next waits for the next batch. An error ends the feed, but for that of
+	// ctx, with which comes how far the reader has got (Batch.At).
 	Next(ctx context.Context) (Batch, error)
 }
