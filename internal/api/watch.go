@@ -58,7 +58,7 @@ func (a *API) watch(c *call, kinds []string, keep func(*resource.Object) bool, p
 	c.w.Header().Set("Content-Type", "application/x-ndjson")
 	c.w.WriteHeader(http.StatusOK)
 	s.rc.SetReadDeadline(time.Time{}) // the stream outlives the server's limit for reading a request
-	if s.rc.Flush() == nil { // who waits for a change should know that he is heard
+	if s.rc.Flush() == nil {          // who waits for a change should know that he is heard
 		s.run(feed)
 	}
 	return nil
