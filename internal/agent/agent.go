@@ -78,7 +78,12 @@ func Up(ctx context.Context, opt Options) (err error) {
 	}
 	c := &cell{opt: opt, started: opt.Now()}
 	var stop closers
-	defer func() { err = errors.Join(err, stop.close()) }()
+	defer func() {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil // stopped while it was starting: as it was told
+		}
+		err = errors.Join(err, stop.close())
+	}()
 
 	if c.dir, err = OpenDir(opt.Config.Data); err != nil {
 		return err

@@ -25,10 +25,21 @@ func (c *cell) bootstrap(ctx context.Context) error {
 		c.say("  the profile %s cannot be read; make a new one with: dun admin recover --data %s", "  配置 %s 无法读取;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
 		return nil
 	}
-	if _, _, err := c.gate.Authenticate(p.Session.Token); err != nil {
-		c.say("  the session in %s has ended; make a new one with: dun admin recover --data %s", "  %s 中的会话已失效;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
+	if _, _, err := c.gate.Authenticate(p.Session.Token); err == nil {
+		return c.moveProfile(p)
 	}
+	c.say("  the session in %s has ended; make a new one with: dun admin recover --data %s", "  %s 中的会话已失效;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
 	return nil
+}
+
+// moveProfile follows doors that were moved since the profile was written.
+func (c *cell) moveProfile(p *identity.Profile) error {
+	now := c.doors.endpoints()["console"]
+	if now == "" || now == p.Server {
+		return nil
+	}
+	p.Server = now
+	return p.Write(c.dir.File(profileFile))
 }
 
 // writeProfile opens a session for the operator and writes the profile.

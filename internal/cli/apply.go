@@ -16,6 +16,7 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // applyFlags are the flags of dun apply.
@@ -53,9 +54,12 @@ func (a *app) apply() *cobra.Command {
 		}
 		var last uint64
 		roles := map[string]bool{}
-		for _, m := range list {
+		for i, m := range list {
 			rev, err := a.applyOne(cmd, c, m, f)
 			if err != nil {
+				if i > 0 && !f.dryRun {
+					fmt.Fprintln(a.opt.Err, text.F("dun: stopped at record %d of %d; those before it are applied", "dun: 停在第 %d 条记录(共 %d 条);之前的记录已生效", i+1, len(list)).In(a.lang))
+				}
 				return err
 			}
 			if rev > 0 {

@@ -86,8 +86,7 @@ func TryUp(t testing.TB, bin, dir string) (*Cell, error) {
 	return c, c.ready()
 }
 
-// ready waits for the socket to say so, then reads the profile; after a
-// restart on other ports the profile still names the old ones.
+// ready waits for the socket to say so, then reads the profile.
 func (c *Cell) ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), Wait)
 	defer cancel()
@@ -135,12 +134,6 @@ func (c *Cell) readProfile() error {
 	p, err := identity.ReadProfile(file)
 	if err != nil {
 		return err
-	}
-	if p.Server != c.Status.Endpoints["console"] {
-		p.Server = c.Status.Endpoints["console"]
-		if err := p.Write(file); err != nil {
-			return err
-		}
 	}
 	c.Profile = p
 	roots := x509.NewCertPool()

@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -36,6 +37,7 @@ type cell struct {
 	clock *clock
 	ring  int
 	wrap  func(store.Store) store.Store
+	log   *slog.Logger
 	*gate.Gate
 }
 
@@ -71,7 +73,7 @@ func (c *cell) tryOpen() (err error) {
 	}
 	opt := gate.Options{
 		Path: c.file("records.db"), CheckpointFile: c.file("checkpoint"),
-		Cell: "testcell", Node: "n1", Registry: c.reg, Signer: signer, VKey: c.vkey, Now: c.clock.now,
+		Cell: "testcell", Node: "n1", Registry: c.reg, Signer: signer, VKey: c.vkey, Now: c.clock.now, Log: c.log,
 	}
 	g, err := gate.Open(context.Background(), opt.Tuned(c.ring, time.Millisecond, c.wrap))
 	if err == nil {

@@ -115,9 +115,10 @@ func (g *Gate) flush(b *build) error {
 		return fault.New(fault.Unavailable, "the record store cannot write now; nothing was changed", "记录库暂时无法写入;未作任何更改").Because(err)
 	}
 	g.tree = b.tree
+	// Before anybody sees the records: whoever does may ask for their proof.
+	g.signed.advance(gr.Head.Size, gr.Head.Root)
 	g.sessions.apply(gr.Open, gr.Revoke)
 	g.ring.publish(b.changes, b.state.at.Revision, func() { g.state.Store(b.state) })
-	g.signed.advance(gr.Head.Size, gr.Head.Root)
 	return nil
 }
 

@@ -8,6 +8,7 @@ package dayzero
 import (
 	"context"
 	"fmt"
+	"reflect"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -39,12 +40,12 @@ func Run(ctx context.Context, g Gate, release string) error {
 	if first {
 		want = firstRecords(release)
 	}
-	policies, err := builtinPolicies(release)
+	standing, err := builtins(release)
 	if err != nil {
 		return err
 	}
 	var changes []gate.Change
-	for _, o := range append(want, policies...) {
+	for _, o := range append(want, standing...) {
 		c, err := change(ctx, g, me, o)
 		if err != nil {
 			return err
@@ -76,10 +77,8 @@ func change(ctx context.Context, g Gate, me identity.Actor, o *resource.Object) 
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", c.Ref, err)
 	}
-	have, ok := old.Spec.(*access.PolicySpec)
-	want, isPolicy := o.Spec.(*access.PolicySpec)
-	if !isPolicy || ok && have.Cedar == want.Cedar || old.Metadata.Labels[resource.LabelBuiltin] == "" {
-		return nil, nil // the last: somebody's own policy that happens to have the name
+	if reflect.DeepEqual(old.Spec, o.Spec) || old.Metadata.Labels[resource.LabelBuiltin] == "" {
+		return nil, nil // the last: somebody's own record that happens to have the name
 	}
 	c.Revision = old.Metadata.Revision
 	return c, nil
@@ -96,18 +95,22 @@ func record(kind, name, builtin string, spec any) *resource.Object {
 func firstRecords(release string) []*resource.Object {
 	return []*resource.Object{
 		record("Tenant", resource.Platform, release, &system.TenantSpec{Title: "Platform"}),
-		record("Role", "operator", release, &access.RoleSpec{Description: "Runs the cell"}),
 		record("User", Operator.Name, "", &access.UserSpec{DisplayName: "Operator"}),
 		record("RoleBinding", "operators", "", &access.RoleBindingSpec{Role: "operator", Subjects: []access.Subject{{Kind: "User", Name: Operator.Name}}}),
 	}
 }
 
-func builtinPolicies(release string) ([]*resource.Object, error) {
+// builtins are the records that a release brings and keeps as they are.
+func builtins(release string) ([]*resource.Object, error) {
+	out := []*resource.Object{
+		record("Role", "operator", release, &access.RoleSpec{Description: "Runs the cell"}),
+		record("Role", "security", release, &access.RoleSpec{Description: "Runs the defence: sites, exclusions and bans; reads everything"}),
+		record("Role", "auditor", release, &access.RoleSpec{Description: "Reads everything and changes nothing"}),
+	}
 	list, err := policy.Builtins()
 	if err != nil {
 		return nil, err
 	}
-	var out []*resource.Object
 	for _, b := range list {
 		out = append(out, record("Policy", b.Name, release, &access.PolicySpec{Description: "Built in", Cedar: b.Text}))
 	}
