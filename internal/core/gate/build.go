@@ -70,6 +70,7 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 			if err := b.repolicy(work, p); err != nil {
 				return nil, err
 			}
+			work.ruled = rev
 		} else {
 			work.perform(p)
 		}

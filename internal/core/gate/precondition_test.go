@@ -133,8 +133,12 @@ func TestTheGateSetsWhatIsItsOwn(t *testing.T) {
 func TestACallersMemoryIsNotTheRecord(t *testing.T) {
 	c := newCell(t)
 	o := c.object("kind: Site\nmetadata: {tenant: platform, name: a, labels: {a: b}}\nspec: {hosts: [a.test], origins: [{url: 'http://a'}]}\n")
-	if _, err := c.do(operator, gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o}); err != nil {
+	changes := []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o}}
+	if _, err := c.do(operator, changes...); err != nil {
 		t.Fatal(err)
+	}
+	if changes[0].Object != o {
+		t.Error("the caller's request was changed")
 	}
 	o.Metadata.Labels["a"], o.Spec = "changed", nil
 	c.check()

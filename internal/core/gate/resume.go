@@ -10,8 +10,8 @@ import (
 )
 
 // WatchFrom is Watch for a watcher who has everything up to the position. Where
-// the changes since then are no longer at hand, or the position is of another
-// epoch, the first batch is a Reset.
+// the changes since then are no longer at hand, the position is of another
+// epoch, or policy has moved since, the first batch is a Reset.
 func (g *Gate) WatchFrom(actor identity.Actor, kinds []string, keep func(*resource.Object) bool, from resource.Position) (resource.Feed, error) {
 	w, err := g.Watch(actor, kinds, keep)
 	if err != nil {
@@ -19,7 +19,7 @@ func (g *Gate) WatchFrom(actor identity.Actor, kinds []string, keep func(*resour
 	}
 	f, ok := w.(*feed)
 	s := g.state.Load()
-	if !ok || from.Epoch != s.at.Epoch || from.Revision > s.at.Revision {
+	if !ok || from.Epoch != s.at.Epoch || from.Revision > s.at.Revision || from.Revision < s.ruled {
 		return w, nil
 	}
 	f.at, f.snap, f.seen, f.ready, f.resumed = from.Revision, s.snap, map[resource.Ref]bool{}, true, true
@@ -44,29 +44,41 @@ func (f *feed) had(ctx context.Context, s *state, c resource.Change) (bool, erro
 }
 
 // GetAt returns a record as it was right after the revision, or at the time
-// when revision is 0. It is shown to whoever might read it as it was then.
+// when revision is 0. It is shown to whoever might read it as it was then; what
+// was hidden then looks as if it had not been there.
 func (g *Gate) GetAt(ctx context.Context, a identity.Actor, ref resource.Ref, revision uint64, at time.Time) (*resource.Object, error) {
-	before := uint64(0)
-	if revision > 0 {
+	if _, err := g.History(ctx, a, ref, 0, 1); err != nil {
+		return nil, err
+	}
+	none := fault.New(fault.NotFound, "%s did not exist then", "%s 当时不存在", ref)
+	s := g.state.Load()
+	before := s.at.Revision + 1
+	if revision > 0 && revision < s.at.Revision {
 		before = revision + 1
 	}
 	for {
-		page, err := g.History(ctx, a, ref, before, DefaultPage)
+		rows, err := g.store.History(ctx, ref.Kind, ref.Tenant, ref.Name, before, DefaultPage+1)
 		if err != nil {
 			return nil, err
 		}
-		for _, v := range page {
-			if revision == 0 && v.Time.After(at) {
+		for i := range rows[:min(DefaultPage, len(rows))] {
+			if revision == 0 && time.UnixMicro(rows[i].Time).After(at) {
 				continue
 			}
-			if v.Object == nil {
-				return nil, fault.New(fault.NotFound, "%s was deleted by then, at revision %d", "%s 当时已删除(修订 %d)", ref, v.Revision)
+			shown, v, err := g.version(s, a, rows, i)
+			switch {
+			case err != nil:
+				return nil, err
+			case !shown:
+				return nil, none
+			case v.Object == nil:
+				return nil, fault.New(fault.NotFound, "%s was deleted by then, at revision %d", "%s 当时已删除(修订 %d)", ref, rows[i].Revision)
 			}
 			return v.Object, nil
 		}
-		if len(page) < DefaultPage {
-			return nil, fault.New(fault.NotFound, "%s did not exist then", "%s 当时不存在", ref)
+		if len(rows) <= DefaultPage {
+			return nil, none
 		}
-		before = page[len(page)-1].Revision
+		before = rows[DefaultPage-1].Revision
 	}
 }

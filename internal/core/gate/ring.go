@@ -123,11 +123,11 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 				f.ready = false
 				continue
 			}
-			f.at = at
 			shown, err := f.filter(ctx, s, changes)
-			if err != nil {
-				return resource.Batch{}, err
+			if err != nil { // the same changes come again
+				return resource.Batch{At: resource.Position{Epoch: s.at.Epoch, Revision: f.at}}, err
 			}
+			f.at = at
 			return resource.Batch{Changes: shown, At: resource.Position{Epoch: s.at.Epoch, Revision: at}, Synced: at == f.g.At().Revision}, nil
 		}
 		select {

@@ -20,6 +20,7 @@ type state struct {
 	trees  map[string]*btree.BTreeG[*resource.Object] // by kind, ordered by tenant and name
 	claims *btree.BTreeG[claim]
 	snap   *policy.Snapshot
+	ruled  uint64 // revision since which snap is in force; at a start that of the start
 	at     resource.Position
 	time   int64 // µs, of at
 }
@@ -38,7 +39,7 @@ func objectLess(a, b *resource.Object) bool {
 }
 
 func newState(reg *resource.Registry, at resource.Position, time int64) *state {
-	s := &state{reg: reg, trees: map[string]*btree.BTreeG[*resource.Object]{}, claims: btree.NewG(treeDegree, claimLess), at: at, time: time}
+	s := &state{reg: reg, trees: map[string]*btree.BTreeG[*resource.Object]{}, claims: btree.NewG(treeDegree, claimLess), ruled: at.Revision, at: at, time: time}
 	for _, k := range reg.All() {
 		s.trees[k.Name] = btree.NewG(treeDegree, objectLess)
 	}
