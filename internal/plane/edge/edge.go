@@ -7,7 +7,7 @@
 // one immutable snapshot and swaps it atomically; a request uses one snapshot
 // from its first to its last byte. It never asks the control plane during a
 // request, never dials but through Options.Dial, never trusts a header that
-// says who the client is, and never lets a request pass that it could not
+// says who the client is unless a trusted proxy sent it, and never lets a request pass that it could not
 // judge: before the first snapshot, on an error of the firewall and when a
 // budget is used up it refuses.
 //
@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,13 @@ type Options struct {
 	Now        func() time.Time             // nil = time.Now
 	ConsoleURL string                       // where operators look a request id up; "" = not shown on pages
 
+	// TrustedProxies are believed what they say about the client in
+	// X-Forwarded-For and X-Forwarded-Proto; nobody else is.
+	TrustedProxies []netip.Prefix
+	// ProxyProtocol lists the networks whose connections must begin with a
+	// PROXY header of version 1 or 2, before TLS; all others must not.
+	ProxyProtocol []netip.Prefix
+
 	bounds bounds   // zero = defaults; tests narrow them
 	rules  *ruleSet // nil = compile; tests share one
 }
@@ -74,7 +82,11 @@ type Edge struct {
 	report *reporter
 	certs  *certificates
 	pool   *originPool
+	checks *healthChecks
 	spools *spoolBudget
+
+	trusted   networks // Options.TrustedProxies
+	introduce networks // Options.ProxyProtocol
 
 	snap    atomic.Pointer[snapshot] // nil until the first synced batch
 	reached atomic.Uint64            // revision that is enforced
@@ -113,10 +125,18 @@ func New(ctx context.Context, opts Options) (*Edge, error) {
 			return nil, fmt.Errorf("compile rule set: %w", err)
 		}
 	}
+	trusted, err := newNetworks(opts.TrustedProxies)
+	if err != nil {
+		return nil, fmt.Errorf("read trusted proxies: %w", err)
+	}
+	introduce, err := newNetworks(opts.ProxyProtocol)
+	if err != nil {
+		return nil, fmt.Errorf("read PROXY protocol networks: %w", err)
+	}
 	token := make([]byte, 8)
 	rand.Read(token)
 	e := &Edge{
-		opts: opts, bounds: b, engine: newEngine(rules, b),
+		opts: opts, bounds: b, engine: newEngine(rules, b), trusted: trusted, introduce: introduce,
 		via:    "1.1 dun-" + hex.EncodeToString(token),
 		pages:  newPages(opts.ConsoleURL),
 		report: newReporter(opts),
@@ -124,6 +144,7 @@ func New(ctx context.Context, opts Options) (*Edge, error) {
 	}
 	e.certs = newCertificates(e)
 	e.pool = newOriginPool(opts.Dial, b)
+	e.checks = newHealthChecks(e)
 	e.buffers.New = func() any { p := make([]byte, copySize); return &p }
 	return e, nil
 }

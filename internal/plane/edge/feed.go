@@ -10,10 +10,12 @@ import (
 // Run follows the feed of Site, Exclusion, Ban and Tenant until ctx ends,
 // which returns nil, or the feed fails. Each batch is in force when Run asks
 // for the next one; Enforced then reports its revision. While a reset is being
-// delivered the last snapshot stays in force.
+// delivered the last snapshot stays in force. Run owns the health checks, which
+// end with it.
 func (e *Edge) Run(ctx context.Context, feed resource.Feed) error {
 	records := map[resource.Ref]*resource.Object{}
 	synced, dirty := false, true
+	defer e.checks.end()
 	for {
 		b, err := feed.Next(ctx)
 		if ctx.Err() != nil {
@@ -43,7 +45,9 @@ func (e *Edge) Run(ctx context.Context, feed resource.Feed) error {
 			continue
 		}
 		if dirty {
-			e.swap(e.compile(records))
+			s := e.compile(records)
+			e.swap(s)
+			e.checks.follow(ctx, s)
 			dirty = false
 		}
 		e.reached.Store(b.At.Revision)

@@ -27,12 +27,8 @@ func (q *request) outgoing(upgrade bool) http.Header {
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{""} // else net/http names itself
 	}
-	proto := "http"
-	if q.r.TLS != nil {
-		proto = "https"
-	}
 	h["X-Forwarded-For"] = []string{q.from.Addr().String()}
-	h["X-Forwarded-Proto"] = []string{proto}
+	h["X-Forwarded-Proto"] = []string{q.scheme}
 	h["X-Forwarded-Host"] = []string{q.r.Host}
 	h["Via"] = append(append(make([]string, 0, len(in["Via"])+1), in["Via"]...), q.edge.via)
 	h[RequestHeader] = []string{q.id}

@@ -16,8 +16,7 @@ func (q *request) judged() (body *spool, pass bool) {
 		return nil, true
 	}
 	if q.r.Body != nil && q.r.Body != http.NoBody && q.r.ContentLength != 0 {
-		body = &spool{budget: q.edge.spools}
-		if !q.buffer(body) {
+		if body, pass = q.arrived(); !pass {
 			return body, false
 		}
 	}
@@ -37,6 +36,25 @@ func (q *request) judged() (body *spool, pass bool) {
 	q.reportBlock(v, actionBlocked, http.StatusForbidden)
 	q.refuse(http.StatusForbidden)
 	return body, false
+}
+
+// arrived is the whole body without its content coding.
+func (q *request) arrived() (body *spool, pass bool) {
+	coding, err := contentCoding(q.r.Header["Content-Encoding"])
+	if err != nil && !q.overCoded("coding", http.StatusUnsupportedMediaType) {
+		return nil, false
+	}
+	body = &spool{budget: q.edge.spools}
+	if !q.buffer(body) {
+		return body, false
+	}
+	if coding != "" {
+		return q.decoded(coding, body)
+	}
+	if err == nil {
+		q.r.Header.Del("Content-Encoding") // "identity" says nothing
+	}
+	return body, true
 }
 
 // buffer reads the whole body; it answers and returns false when that fails.

@@ -13,6 +13,7 @@ const (
 	handshakeTimeout  = 10 * time.Second
 	acceptPause       = 50 * time.Millisecond // after an error of accept that passes
 	keepAlive         = 60 * time.Second      // idle connection between two requests
+	proxyTimeout      = 5 * time.Second       // for the whole PROXY header
 	dialTimeout       = 5 * time.Second
 	drainTimeout      = 5 * time.Second // for requests in progress when the edge stops
 	maxStreams        = 250             // concurrent HTTP/2 streams of one connection
@@ -24,6 +25,10 @@ const (
 	heavyBody         = 32 << 10        // bytes from which inspection takes a slot of the small heavy lane
 	copySize          = 32 << 10
 	restAfterFailure  = 3 * time.Second // an origin that refused a connection is avoided so long
+	healthInterval    = 10 * time.Second
+	healthTimeout     = 5 * time.Second // of one check, at most its interval
+	healthAnswer      = 4 << 10         // bytes of a check's answer that are read
+	failuresUntilDown = 2               // checks in a row
 	idleOriginConn    = 60 * time.Second
 	idleOriginConns   = 256 // for each origin
 	maxRulesInEvent   = 32
@@ -41,9 +46,11 @@ type bounds struct {
 	spoolDisk   int64         // bytes of request bodies in TempDir, default 8 GiB
 	slots       int           // inspections at once, default 2 for each CPU
 	heavySlots  int           // of bodies from heavyBody, default half of the CPUs
+	checks      int           // health checks at once, default 128
 	wait        time.Duration // for a slot, default 10 s
 	inspection  time.Duration // one request's time in the engine, default 10 s
 	headerWait  time.Duration // for the whole header, default headerTimeout
+	proxyWait   time.Duration // for the PROXY header, default proxyTimeout
 	rest        time.Duration // default restAfterFailure
 }
 
@@ -52,16 +59,16 @@ func (b bounds) withDefaults() bounds {
 	d := bounds{
 		connections: 20000, requests: 20000,
 		spoolMemory: 256 << 20, spoolDisk: 8 << 30,
-		slots: 2 * cpus, heavySlots: max(1, cpus/2),
+		slots: 2 * cpus, heavySlots: max(1, cpus/2), checks: 128,
 		wait: 10 * time.Second, inspection: 10 * time.Second,
-		headerWait: headerTimeout, rest: restAfterFailure,
+		headerWait: headerTimeout, proxyWait: proxyTimeout, rest: restAfterFailure,
 	}
 	return bounds{
 		connections: or(b.connections, d.connections), requests: or(b.requests, d.requests),
 		spoolMemory: or(b.spoolMemory, d.spoolMemory), spoolDisk: or(b.spoolDisk, d.spoolDisk),
-		slots: or(b.slots, d.slots), heavySlots: or(b.heavySlots, d.heavySlots),
+		slots: or(b.slots, d.slots), heavySlots: or(b.heavySlots, d.heavySlots), checks: or(b.checks, d.checks),
 		wait: or(b.wait, d.wait), inspection: or(b.inspection, d.inspection),
-		headerWait: or(b.headerWait, d.headerWait), rest: or(b.rest, d.rest),
+		headerWait: or(b.headerWait, d.headerWait), proxyWait: or(b.proxyWait, d.proxyWait), rest: or(b.rest, d.rest),
 	}
 }
 

@@ -61,42 +61,34 @@ func (c *gatedConn) CloseWrite() error {
 	return nil
 }
 
-type plainListener struct {
-	gatedListener
-	edge *Edge
-}
-
-// Accept implements net.Listener.
-func (l *plainListener) Accept() (net.Conn, error) {
-	c, err := l.gatedListener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return l.edge.newWire(c, nil), nil
-}
-
-// tlsListener shakes hands before it hands a connection on, because what comes
-// out decides who checks it: HTTP/2 goes to net/http as it is, HTTP/1 through
+// door hands connections on when they are ready for net/http: after the PROXY
+// header, and after the TLS handshake, because what comes out of that decides
+// who checks the bytes: HTTP/2 goes to net/http as it is, HTTP/1 through
 // wireConn.
-type tlsListener struct {
+type door struct {
 	gatedListener
-	edge  *Edge
-	conf  *tls.Config
-	ready chan net.Conn
-	fail  chan error
-	hands sync.WaitGroup // one for the accept loop and one for each handshake
-	ctx   context.Context
-	stop  context.CancelFunc
+	prepare prepareFunc
+	ready   chan net.Conn
+	fail    chan error
+	hands   sync.WaitGroup // one for the accept loop and one for each connection that is prepared
+	ctx     context.Context
+	stop    context.CancelFunc
 }
 
-func newTLSListener(ctx context.Context, g gatedListener, e *Edge) *tlsListener {
-	l := &tlsListener{gatedListener: g, edge: e, conf: e.tlsConfig(), ready: make(chan net.Conn), fail: make(chan error, 1)}
+// prepareFunc makes a connection ready, or closes it.
+type prepareFunc func(context.Context, net.Conn) (net.Conn, error)
+
+func newDoor(ctx context.Context, ln net.Listener, gate chan struct{}, prepare prepareFunc) *door {
+	l := &door{
+		gatedListener: gatedListener{ln, gate, make(chan struct{}), new(sync.Once)},
+		prepare:       prepare, ready: make(chan net.Conn), fail: make(chan error, 1),
+	}
 	l.ctx, l.stop = context.WithCancel(ctx)
 	l.hands.Go(l.loop)
 	return l
 }
 
-func (l *tlsListener) loop() {
+func (l *door) loop() {
 	for {
 		c, err := l.gatedListener.Accept()
 		if err != nil {
@@ -106,13 +98,13 @@ func (l *tlsListener) loop() {
 			l.fail <- err
 			return
 		}
-		l.hands.Go(func() { l.shake(c) })
+		l.hands.Go(func() { l.hand(c) })
 	}
 }
 
 // passing reports, after a pause, whether err is one that clients can cause
 // for a while, such as too many open files; the listener must survive it.
-func (l *tlsListener) passing(err error) bool {
+func (l *door) passing(err error) bool {
 	if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) && !errors.Is(err, syscall.ENOBUFS) &&
 		!errors.Is(err, syscall.ENOMEM) && !errors.Is(err, syscall.ECONNABORTED) {
 		return false
@@ -127,27 +119,48 @@ func (l *tlsListener) passing(err error) bool {
 	}
 }
 
-func (l *tlsListener) shake(c net.Conn) {
-	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
-	defer cancel()
-	t := tls.Server(c, l.conf)
-	if err := t.HandshakeContext(ctx); err != nil {
-		c.Close()
-		return
-	}
-	var out net.Conn = t
-	if state := t.ConnectionState(); state.NegotiatedProtocol != "h2" {
-		out = tlsWireConn{l.edge.newWire(t, &state)}
+func (l *door) hand(c net.Conn) {
+	out, err := l.prepare(l.ctx, c)
+	if err != nil {
+		return // clients do this; the PROXY header's faults are reported where they are found
 	}
 	select {
 	case l.ready <- out:
 	case <-l.closed:
-		t.Close()
+		out.Close()
+	}
+}
+
+func (e *Edge) preparePlain(ctx context.Context, c net.Conn) (net.Conn, error) {
+	c, err := e.introduced(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return e.newWire(c, nil), nil
+}
+
+func (e *Edge) prepareTLS(conf *tls.Config) prepareFunc {
+	return func(ctx context.Context, c net.Conn) (net.Conn, error) {
+		c, err := e.introduced(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		t := tls.Server(c, conf)
+		if err := t.HandshakeContext(ctx); err != nil {
+			c.Close()
+			return nil, err
+		}
+		if state := t.ConnectionState(); state.NegotiatedProtocol != "h2" {
+			return tlsWireConn{e.newWire(t, &state)}, nil
+		}
+		return t, nil
 	}
 }
 
 // Accept implements net.Listener.
-func (l *tlsListener) Accept() (net.Conn, error) {
+func (l *door) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.ready:
 		return c, nil
@@ -158,8 +171,8 @@ func (l *tlsListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close implements net.Listener; it waits for the handshakes.
-func (l *tlsListener) Close() error {
+// Close implements net.Listener; it waits for those that are prepared.
+func (l *door) Close() error {
 	err := l.gatedListener.Close()
 	l.stop()
 	l.hands.Wait()

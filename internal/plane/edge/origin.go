@@ -23,7 +23,8 @@ import (
 type origin struct {
 	*upstream
 	weight int
-	host   string // Host header instead of the client's; "" = the client's
+	host   string  // Host header instead of the client's; "" = the client's
+	health *health // nil = not checked
 }
 
 // upstream is the connection pool to one server. Sites of a tenant that name
@@ -148,17 +149,30 @@ func (e *dialError) Timeout() bool {
 	return errors.Is(e.err, context.DeadlineExceeded) || errors.As(e.err, &t) && t.Timeout()
 }
 
-// choose picks an origin by weight among those that did not fail lately, and
-// among all when every one did. not is left out; nil when nothing remains.
+// fit says whether an origin may be chosen in a round: healthy ones that did
+// not fail lately first, then the healthy ones, then, all being ill, anyone.
+func (g *origin) fit(round int, at int64) bool {
+	healthy := g.health == nil || !g.health.down.Load()
+	switch round {
+	case 0:
+		return healthy && g.restUntil.Load() <= at
+	case 1:
+		return healthy
+	}
+	return true
+}
+
+// choose picks an origin by weight among those that are the fittest. not is
+// left out; nil when nothing remains.
 func (s *site) choose(now time.Time, not *upstream) *origin {
 	if len(s.origins) == 1 && not == nil {
 		return s.origins[0]
 	}
 	at := now.UnixNano()
-	for _, rested := range []bool{true, false} {
+	for round := range 3 {
 		sum := 0
 		for _, g := range s.origins {
-			if g.upstream != not && (!rested || g.restUntil.Load() <= at) {
+			if g.upstream != not && g.fit(round, at) {
 				sum += g.weight
 			}
 		}
@@ -167,7 +181,7 @@ func (s *site) choose(now time.Time, not *upstream) *origin {
 		}
 		n := rand.IntN(sum)
 		for _, g := range s.origins {
-			if g.upstream != not && (!rested || g.restUntil.Load() <= at) {
+			if g.upstream != not && g.fit(round, at) {
 				if n -= g.weight; n < 0 {
 					return g
 				}

@@ -19,6 +19,7 @@ const (
 	kindBan    = "ban"    // the source is banned
 	kindLimit  = "limit"  // a size, a count, a time or a budget was exceeded, or the message was malformed
 	kindOrigin = "origin" // the origin failed
+	kindHealth = "health" // an origin became healthy or unhealthy
 
 	actionBlocked  = "blocked"
 	actionDetected = "detected"
@@ -139,6 +140,15 @@ func (p *reporter) reportWire(request, source string, status int, now time.Time)
 	if n, due := p.coalesce("wire "+strconv.Itoa(status), now); due {
 		p.add(events.Event{Time: now.UTC(), Kind: kindLimit, Action: actionBlocked, Request: request, Source: source, Attributes: map[string]string{
 			"class": "malformed", "status": strconv.Itoa(status), "count": strconv.FormatUint(n, 10),
+		}})
+	}
+}
+
+// reportConn is for connections that ended before any request.
+func (p *reporter) reportConn(class, source string, now time.Time) {
+	if n, due := p.coalesce("conn "+class, now); due {
+		p.add(events.Event{Time: now.UTC(), Kind: kindLimit, Action: actionBlocked, Source: source, Attributes: map[string]string{
+			"class": class, "count": strconv.FormatUint(n, 10),
 		}})
 	}
 }

@@ -22,7 +22,8 @@ type request struct {
 	rc     *http.ResponseController
 	id     string
 	now    time.Time
-	from   netip.AddrPort // IPv4-mapped addresses unmapped
+	from   netip.AddrPort // the client; port 0 when a trusted proxy named him without one
+	scheme string         // of the client: http or https
 	host   string         // normalised
 	target target
 	site   *site
@@ -90,6 +91,9 @@ func (q *request) refuse(status int) {
 	if status == http.StatusMethodNotAllowed {
 		q.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") // RFC 9110 section 15.5.6
 	}
+	if status == http.StatusUnsupportedMediaType {
+		q.w.Header().Set("Accept-Encoding", codings)
+	}
 	q.rc.SetWriteDeadline(time.Now().Add(keepAlive))
 	q.edge.pages.write(q.w, q.r, q.id, status)
 }
@@ -102,12 +106,11 @@ func (q *request) abandon() { panic(http.ErrAbortHandler) }
 // framing of HTTP/1 was checked before on the bytes (wireScan).
 func (q *request) sane() bool {
 	r := q.r
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
+	var err error
+	if q.from, q.scheme, err = q.edge.client(r); err != nil {
 		q.refuse(http.StatusBadRequest)
 		return false
 	}
-	q.from = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
 	switch r.Method {
 	case http.MethodTrace, http.MethodConnect, "TRACK":
 		q.refuse(http.StatusMethodNotAllowed)

@@ -35,10 +35,10 @@ func (e *Edge) Serve(ctx context.Context, httpLn, httpsLn net.Listener) error {
 		})
 	}
 	if httpLn != nil {
-		serve(&plainListener{gatedListener{httpLn, gate, make(chan struct{}), new(sync.Once)}, e})
+		serve(newDoor(base, httpLn, gate, e.preparePlain))
 	}
 	if httpsLn != nil {
-		serve(newTLSListener(base, gatedListener{httpsLn, gate, make(chan struct{}), new(sync.Once)}, e))
+		serve(newDoor(base, httpsLn, gate, e.prepareTLS(e.tlsConfig())))
 	}
 	var err error
 	select {

@@ -33,6 +33,8 @@ type snapshot struct {
 	wild  map[string]*site // ".example.com" for *.example.com
 	bans  *banTable
 	count int
+
+	checks map[healthKey]*health
 }
 
 // site is one compiled Site.
@@ -98,7 +100,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 	s := &snapshot{
 		hosts: make(map[string]*site, len(sites)), wild: map[string]*site{},
 		bans:  compileBans(collect[*edge.BanSpec](records, "Ban"), e.opts.Log),
-		count: len(sites),
+		count: len(sites), checks: map[healthKey]*health{},
 	}
 	exclusions := compileExclusions(e.engine.ruleSet, collect[*edge.ExclusionSpec](records, "Exclusion"), e.opts.Log)
 	round := e.pool.begin()
@@ -109,6 +111,11 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 			t.broken = true
 		}
 		t.exclusions = exclusions[t.name]
+		for _, g := range t.origins {
+			if g.health = e.checks.of(t, o.spec, g); g.health != nil {
+				s.checks[g.health.key] = g.health
+			}
+		}
 		s.claim(t, o.spec.Hosts)
 	}
 	round.commit()

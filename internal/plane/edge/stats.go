@@ -13,6 +13,8 @@ type SiteStats struct {
 	Blocked      uint64 // refused by the firewall, a ban or a limit
 	Detected     uint64 // would have been refused in mode block
 	OriginErrors uint64 // answered 502 or 504
+	// HealthChanges counts origins that became unhealthy or healthy again.
+	HealthChanges uint64
 }
 
 // Stats is a moment's counters.
@@ -21,10 +23,12 @@ type Stats struct {
 	Sites map[string]SiteStats // by "tenant/name"; configured sites only
 }
 
-type siteTally struct{ requests, blocked, detected, originErrors atomic.Uint64 }
+type siteTally struct {
+	requests, blocked, detected, originErrors, healthChanges atomic.Uint64
+}
 
 func (t *siteTally) read() SiteStats {
-	return SiteStats{t.requests.Load(), t.blocked.Load(), t.detected.Load(), t.originErrors.Load()}
+	return SiteStats{t.requests.Load(), t.blocked.Load(), t.detected.Load(), t.originErrors.Load(), t.healthChanges.Load()}
 }
 
 // tally keeps the counters of a site over snapshots.
@@ -60,6 +64,7 @@ func (t *tally) keep(sites []named[*edge.SiteSpec]) {
 		t.gone.blocked.Add(c.Blocked)
 		t.gone.detected.Add(c.Detected)
 		t.gone.originErrors.Add(c.OriginErrors)
+		t.gone.healthChanges.Add(c.HealthChanges)
 		delete(t.sites, n)
 	}
 }
@@ -76,6 +81,7 @@ func (e *Edge) Stats() Stats {
 		out.Total.Blocked += c.Blocked
 		out.Total.Detected += c.Detected
 		out.Total.OriginErrors += c.OriginErrors
+		out.Total.HealthChanges += c.HealthChanges
 	}
 	return out
 }

@@ -22,6 +22,8 @@ func wording(status int) (title, advice text.Text) {
 		return text.T("The request took too long to arrive", "请求接收超时"), text.T("Check your connection and try again.", "请检查网络后重试。")
 	case 413:
 		return text.T("The request is too large", "请求体过大"), text.T("Send less at once, or ask the site's operator with the request id below.", "请减少单次发送的内容,或凭下面的请求编号咨询网站运营者。")
+	case 415:
+		return text.T("The request is compressed in a way that is not supported", "不支持该请求的压缩方式"), text.T("Send it uncompressed, or compressed once with gzip, deflate or br.", "请不压缩发送,或仅使用 gzip、deflate、br 之一压缩一次。")
 	case 421:
 		return text.T("This site is not served here", "此处没有该网站"), text.T("Check the address. Its operator may not have set the site up yet.", "请检查网址;运营者可能尚未配置该网站。")
 	case 431:
@@ -41,7 +43,7 @@ func wording(status int) (title, advice text.Text) {
 }
 
 func pageStatuses() []int {
-	return []int{400, 403, 405, 408, 413, 421, 431, 500, 502, 503, 504, 508}
+	return []int{400, 403, 405, 408, 413, 415, 421, 431, 500, 502, 503, 504, 508}
 }
 
 func requestLabel(l text.Lang) string { return text.T("Request id", "请求编号").In(l) }
