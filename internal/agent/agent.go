@@ -159,9 +159,11 @@ func (c *cell) openGate(ctx context.Context, stop *closers) error {
 }
 
 func (c *cell) edgeOptions() edge.Options {
+	var ignored resource.Report // Complete has checked them
 	d := &dial.Dialer{Own: c.doors.addresses, Networks: c.networks}
 	return edge.Options{
 		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Dial: d.For, Events: c.events, Mask: events.Mask,
+		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}
 }

@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Data   string       `json:"data,omitempty"`
 	Listen ListenConfig `json:"listen,omitempty"`
+	Edge   EdgeConfig   `json:"edge,omitempty"`
 	Events EventsConfig `json:"events,omitempty"`
 	Log    LogConfig    `json:"log,omitempty"`
 }
@@ -25,6 +26,12 @@ type ListenConfig struct {
 	Console   string `json:"console,omitempty" max:"256"`
 	EdgeHTTP  string `json:"edgeHTTP,omitempty" max:"256"`
 	EdgeHTTPS string `json:"edgeHTTPS,omitempty" max:"256"`
+}
+
+// EdgeConfig says whom the edge believes about who the client is.
+type EdgeConfig struct {
+	TrustedProxies []string `json:"trustedProxies,omitempty" max:"256"` // networks whose X-Forwarded-For is believed
+	ProxyProtocol  []string `json:"proxyProtocol,omitempty" max:"256"`  // networks that must begin with a PROXY header
 }
 
 // EventsConfig bounds what is kept of events.
@@ -111,7 +118,27 @@ func (c *Config) Complete(offset int, host string) error {
 		}
 		*d.addr = moved
 	}
+	networks(&r, "edge.trustedProxies", c.Edge.TrustedProxies)
+	networks(&r, "edge.proxyProtocol", c.Edge.ProxyProtocol)
 	return fault.Fields(r.Fields)
+}
+
+// networks reads addresses and networks; what is wrong goes into the report.
+func networks(r *resource.Report, path string, list []string) []netip.Prefix {
+	var out []netip.Prefix
+	for i, s := range list {
+		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+			out = append(out, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil || p.Masked() != p {
+			r.Add(fmt.Sprintf("%s[%d]", path, i), "%q is neither an address nor a network, as in 10.0.0.0/8", "%q 既不是地址也不是网段(例如 10.0.0.0/8)", s)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 func movePort(addr string, offset int) (string, error) {
