@@ -236,7 +236,7 @@ func TestHealthCheckAsksAsTheSiteOverItsOwnConnections(t *testing.T) {
 	o.TLS = tlsServer(cert)
 	o.StartTLS()
 	t.Cleanup(o.Close)
-	s := checkedSite("/healthz?deep=1", 20*time.Millisecond)
+	s := checkedSite("/healthz?deep=1", 400*time.Millisecond)
 	spec(s).Hosts = []string{"*.shop.example"}
 	spec(s).Origins = []edge.Origin{{URL: o.URL, CA: ca.pem(), ServerName: "internal.example"}, {URL: o.URL}}
 	w := newWorld(t, nil, s)
