@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -13,15 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
-	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/kinds"
+	"github.com/dun-sec/dun/internal/lab"
 )
 
 // door is the API on a gate of its own, as the operator sees it.
@@ -36,23 +33,7 @@ type door struct {
 
 func newDoor(t *testing.T, more ...*resource.Kind) *door {
 	t.Helper()
-	reg, err := resource.NewRegistry(append(kinds.All(), more...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	skey, vkey, err := audit.GenerateKey(audit.Origin("testcell"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := gate.Open(context.Background(), gate.Options{Path: filepath.Join(t.TempDir(), "records.db"), Cell: "testcell", Node: "n1", Registry: reg, Signer: signer, VKey: vkey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { g.Close() })
+	g := lab.Gate(t, lab.Kinds(t, more...))
 	if err := dayzero.Run(t.Context(), g, "test"); err != nil {
 		t.Fatal(err)
 	}

@@ -5,25 +5,21 @@ package kind
 
 import (
 	"bytes"
-	"context"
 	"encoding/pem"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/dun-sec/dun/internal/api"
 	"github.com/dun-sec/dun/internal/cli"
-	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
-	"github.com/dun-sec/dun/internal/kinds"
+	"github.com/dun-sec/dun/internal/lab"
 )
 
 // This is the one file …
@@ -43,14 +39,7 @@ func lighthouse() *resource.Kind {
 }
 
 // … and this the one line.
-func registry(t *testing.T) *resource.Registry {
-	t.Helper()
-	reg, err := resource.NewRegistry(append(kinds.All(), lighthouse())...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reg
-}
+func registry(t *testing.T) *resource.Registry { return lab.Kinds(t, lighthouse()) }
 
 // shell runs the command line against a cell in this process.
 type shell struct {
@@ -62,20 +51,7 @@ type shell struct {
 func newShell(t *testing.T) *shell {
 	t.Helper()
 	s := &shell{t: t, reg: registry(t), profile: filepath.Join(t.TempDir(), "operator.yaml")}
-	origin := audit.Origin("testcell")
-	skey, vkey, err := audit.GenerateKey(origin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := gate.Open(context.Background(), gate.Options{Path: filepath.Join(t.TempDir(), "records.db"), Cell: "testcell", Node: "n1", Registry: s.reg, Signer: signer, VKey: vkey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { g.Close() })
+	g := lab.Gate(t, s.reg)
 	if err := dayzero.Run(t.Context(), g, "test"); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +68,7 @@ func newShell(t *testing.T) *shell {
 	}
 	p := &identity.Profile{
 		Version: 1, Server: srv.URL, CAPEM: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})), Tenant: "platform", Lang: "en",
-		Session: identity.ProfileSession{Token: token, Expires: expires}, Log: identity.ProfileLog{Origin: origin, VKey: vkey},
+		Session: identity.ProfileSession{Token: token, Expires: expires}, Log: identity.ProfileLog{Origin: g.Log().Origin, VKey: g.Log().VKey},
 	}
 	if err := p.Write(s.profile); err != nil {
 		t.Fatal(err)

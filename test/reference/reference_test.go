@@ -4,7 +4,6 @@ package reference
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -14,15 +13,11 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/dun-sec/dun/internal/api"
-	"github.com/dun-sec/dun/internal/core/audit"
-	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/policy"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/text"
-	"github.com/dun-sec/dun/internal/kinds"
+	"github.com/dun-sec/dun/internal/lab"
 )
 
 var update = flag.Bool("update", false, "write docs/reference anew")
@@ -30,10 +25,7 @@ var update = flag.Bool("update", false, "write docs/reference anew")
 const folder = "../../docs/reference"
 
 func TestReferenceIsUpToDate(t *testing.T) {
-	reg, err := resource.NewRegistry(kinds.All()...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg := lab.Kinds(t)
 	for name, content := range map[string][]byte{
 		"openapi.json":       openAPI(t, reg),
 		"kinds.md":           kindPages(reg, text.English),
@@ -54,19 +46,7 @@ func TestReferenceIsUpToDate(t *testing.T) {
 
 func openAPI(t *testing.T, reg *resource.Registry) []byte {
 	t.Helper()
-	skey, vkey, err := audit.GenerateKey(audit.Origin("testcell"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := gate.Open(context.Background(), gate.Options{Path: filepath.Join(t.TempDir(), "records.db"), Cell: "testcell", Registry: reg, Signer: signer, VKey: vkey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
+	g := lab.Gate(t, reg)
 	w := httptest.NewRecorder()
 	api.New(api.Options{Gate: g, Version: "1"}).ServeHTTP(w, httptest.NewRequest("GET", "/openapi.json", nil))
 	var out bytes.Buffer

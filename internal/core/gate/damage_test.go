@@ -40,7 +40,7 @@ func eventful(t testing.TB) *cell {
 // Every edit of one value must be noticed, by Open or by Check.
 func TestEveryDamageIsFound(t *testing.T) {
 	flip := func(column string) string {
-		return fmt.Sprintf("CAST(substr(%[1]s,1,length(%[1]s)-1) || x'00' AS BLOB)", column)
+		return fmt.Sprintf("CAST(substr(%[1]s,1,length(%[1]s)-1) || CASE substr(%[1]s,length(%[1]s)) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB)", column)
 	}
 	const site = "(SELECT max(revision) FROM history WHERE name='a')"
 	const old = "(SELECT min(revision) FROM history WHERE name='a')"

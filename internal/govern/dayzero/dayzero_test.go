@@ -2,47 +2,19 @@ package dayzero_test
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 
-	"golang.org/x/mod/sumdb/note"
-
-	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/policy"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
-	"github.com/dun-sec/dun/internal/kinds"
 	"github.com/dun-sec/dun/internal/kinds/access"
+	"github.com/dun-sec/dun/internal/lab"
 )
 
-func open(t *testing.T) *gate.Gate {
-	t.Helper()
-	reg, err := resource.NewRegistry(kinds.All()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	skey, vkey, err := audit.GenerateKey(audit.Origin("testcell"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := note.NewSigner(skey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := gate.Open(context.Background(), gate.Options{Path: filepath.Join(t.TempDir(), "records.db"), Cell: "testcell", Registry: reg, Signer: signer, VKey: vkey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := g.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return g
-}
+func open(t *testing.T) *gate.Gate { return lab.Gate(t, lab.Kinds(t)) }
 
 func run(t *testing.T, g *gate.Gate, release string) {
 	t.Helper()
