@@ -53,7 +53,7 @@ func (a *app) apply() *cobra.Command {
 			return err
 		}
 		var last uint64
-		roles := map[string]bool{}
+		var roles []string
 		for i, m := range list {
 			rev, err := a.applyOne(cmd, c, m, f)
 			if err != nil {
@@ -64,12 +64,10 @@ func (a *app) apply() *cobra.Command {
 			}
 			if rev > 0 {
 				last = max(last, rev)
-				for _, r := range m.kind.NodeRoles {
-					roles[r] = true
-				}
+				roles = append(roles, m.kind.NodeRoles...)
 			}
 		}
-		if last == 0 || f.noWait || f.dryRun || len(roles) == 0 {
+		if last == 0 || f.noWait || f.dryRun {
 			return nil
 		}
 		return a.waitEnforced(cmd.Context(), c, last, roles)

@@ -62,6 +62,16 @@ func (a *app) connect() (*client, error) {
 	return &client{profile: p, file: file, http: &http.Client{Transport: tr}, lang: a.lang, reg: a.opt.Registry}, nil
 }
 
+// reach finds the kind that was typed and connects.
+func (a *app) reach(kind string) (*resource.Kind, *client, error) {
+	k, err := a.opt.Registry.Find(kind)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := a.connect()
+	return k, c, err
+}
+
 // request is one call of the API.
 type request struct {
 	method, path string

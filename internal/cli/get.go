@@ -49,11 +49,7 @@ func (a *app) get() *cobra.Command {
 	cmd.Flags().StringVarP(&selector, "labels", "l", "", a.t("only records with these labels, as in a=b,c!=d", "仅限带这些标签的记录,例如 a=b,c!=d"))
 	cmd.Flags().StringVar(&at, "at", "", a.t("as it was then: a time, or 15m, 2h, 7d ago", "当时的内容:具体时间,或 15m、2h、7d 之前"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		k, err := a.opt.Registry.Find(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := a.connect()
+		k, c, err := a.reach(args[0])
 		if err != nil {
 			return err
 		}
@@ -135,11 +131,7 @@ func (a *app) delete() *cobra.Command {
 	cmd.Flags().Uint64Var(&revision, "revision", 0, a.t("only at this revision (default: the one that is read now)", "仅当处于此修订(默认取当前修订)"))
 	cmd.Flags().StringVar(&reason, "reason", "", a.t("why, for the audit log", "理由,写入审计日志"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		k, err := a.opt.Registry.Find(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := a.connect()
+		k, c, err := a.reach(args[0])
 		if err != nil {
 			return err
 		}
@@ -162,14 +154,7 @@ func (a *app) delete() *cobra.Command {
 			return fault.New(fault.Internal, "the answer carries no revision", "应答中没有修订号").Because(err)
 		}
 		a.say("%s %s/%s deleted, revision %d", "%s %s/%s 已删除,修订 %d", k.Short, tenant, args[1], rev)
-		roles := map[string]bool{}
-		for _, x := range k.NodeRoles {
-			roles[x] = true
-		}
-		if len(roles) == 0 {
-			return nil
-		}
-		return a.waitEnforced(cmd.Context(), c, rev, roles)
+		return a.waitEnforced(cmd.Context(), c, rev, k.NodeRoles)
 	}
 	return cmd
 }
@@ -195,11 +180,7 @@ func (a *app) history() *cobra.Command {
 	a.tenantFlags(cmd, &where, false)
 	cmd.Flags().IntVar(&limit, "limit", 100, a.t("at most so many changes, 1 to 1000", "至多显示的更改数,1 到 1000"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		k, err := a.opt.Registry.Find(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := a.connect()
+		k, c, err := a.reach(args[0])
 		if err != nil {
 			return err
 		}

@@ -29,8 +29,12 @@ func (c *client) status(ctx context.Context) (telemetry.Status, []byte, error) {
 	return s, r.body, nil
 }
 
-// waitEnforced waits until every node with one of the roles enforces rev.
-func (a *app) waitEnforced(ctx context.Context, c *client, rev uint64, roles map[string]bool) error {
+// waitEnforced waits until every node with one of the roles enforces rev; a
+// kind that no role watches is in force as soon as it is stored.
+func (a *app) waitEnforced(ctx context.Context, c *client, rev uint64, roles []string) error {
+	if len(roles) == 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, enforceWait)
 	defer cancel()
 	t := time.NewTicker(pollEvery)
@@ -55,9 +59,9 @@ func (a *app) waitEnforced(ctx context.Context, c *client, rev uint64, roles map
 	}
 }
 
-func countEnforced(s telemetry.Status, rev uint64, roles map[string]bool) (done, all int) {
+func countEnforced(s telemetry.Status, rev uint64, roles []string) (done, all int) {
 	for _, n := range s.Nodes {
-		if !slices.ContainsFunc(n.Roles, func(r string) bool { return roles[r] }) {
+		if !slices.ContainsFunc(n.Roles, func(r string) bool { return slices.Contains(roles, r) }) {
 			continue
 		}
 		all++

@@ -34,11 +34,7 @@ func (a *app) watch() *cobra.Command {
 	a.tenantFlags(cmd, &where, true)
 	cmd.Flags().StringVarP(&selector, "labels", "l", "", a.t("only records with these labels, as in a=b,c!=d", "仅限带这些标签的记录,例如 a=b,c!=d"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		k, err := a.opt.Registry.Find(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := a.connect()
+		k, c, err := a.reach(args[0])
 		if err != nil {
 			return err
 		}
@@ -199,11 +195,7 @@ func (a *app) revert() *cobra.Command {
 		if revision == 0 {
 			return fault.New(fault.Invalid, "name the revision with --revision, as dun history shows it", "请用 --revision 指定修订,见 dun history")
 		}
-		k, err := a.opt.Registry.Find(args[0])
-		if err != nil {
-			return err
-		}
-		c, err := a.connect()
+		k, c, err := a.reach(args[0])
 		if err != nil {
 			return err
 		}
@@ -265,12 +257,5 @@ func (a *app) revertTo(cmd *cobra.Command, c *client, k *resource.Kind, tenant, 
 		return err
 	}
 	a.say("%s is as at revision %d again, revision %d", "%s 已恢复到修订 %d 的内容,新修订 %d", label, revision, got.Metadata.Revision)
-	roles := map[string]bool{}
-	for _, x := range k.NodeRoles {
-		roles[x] = true
-	}
-	if len(roles) == 0 {
-		return nil
-	}
-	return a.waitEnforced(ctx, c, got.Metadata.Revision, roles)
+	return a.waitEnforced(ctx, c, got.Metadata.Revision, k.NodeRoles)
 }
