@@ -4,6 +4,9 @@
 // It prints a Markdown table with the ratios to nginx, which is what counts;
 // absolute figures belong to the machine that is named below the table.
 //
+// As "go run ./bench/edge sites" it compares the memory of an edge with one
+// site and with a thousand instead, and exits with 1 when that is over the bar.
+//
 // It needs nginx and wrk (Debian: apt-get install nginx wrk) and exits with 2
 // without them. It uses loopback and a temporary directory only, and ends what
 // it started.
@@ -27,13 +30,29 @@ var errMissing = errors.New("not installed")
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == serveCommand {
-		if err := serveEdge(ctx, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "edge under test:", err)
+	if len(os.Args) > 1 {
+		var err error
+		switch os.Args[1] {
+		case serveCommand:
+			err = serveEdge(ctx, os.Args[2:])
+		case holdCommand:
+			err = holdSites(ctx, os.Args[2:])
+		case sitesCommand:
+			err = compareSites(ctx)
+		default:
+			measureProxies(ctx)
+			return
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "bench edge %s: %v\n", os.Args[1], err)
 			os.Exit(1)
 		}
 		return
 	}
+	measureProxies(ctx)
+}
+
+func measureProxies(ctx context.Context) {
 	rounds := flag.Int("rounds", 3, "alternating rounds, at least 3")
 	span := flag.Duration("span", 4*time.Second, "length of one run")
 	flag.Parse()

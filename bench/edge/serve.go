@@ -19,16 +19,23 @@ import (
 const serveCommand = "serve-edge"
 
 // oneBatch is a feed that delivers its batch and then nothing.
-type oneBatch struct{ batch chan resource.Batch }
+type oneBatch struct {
+	batch chan resource.Batch
+	taken chan struct{} // nil, or told when the batch is in force
+}
 
 // Next implements resource.Feed.
 func (f oneBatch) Next(ctx context.Context) (resource.Batch, error) {
 	select {
 	case b := <-f.batch:
 		return b, nil
-	case <-ctx.Done():
-		return resource.Batch{}, ctx.Err()
+	default:
 	}
+	if f.taken != nil {
+		f.taken <- struct{}{}
+	}
+	<-ctx.Done()
+	return resource.Batch{}, ctx.Err()
 }
 
 // serveEdge takes mode, origin and a directory, and prints its address.
@@ -46,7 +53,7 @@ func serveEdge(ctx context.Context, args []string) error {
 		Kind: "Site", Metadata: resource.Metadata{Tenant: resource.Platform, Name: "bench"},
 		Spec: &kind.SiteSpec{Hosts: []string{benchHost}, Origins: []kind.Origin{{URL: "http://" + args[1]}}, WAF: &kind.WAF{Mode: args[0]}},
 	}
-	feed := oneBatch{make(chan resource.Batch, 1)}
+	feed := oneBatch{batch: make(chan resource.Batch, 1)}
 	feed.batch <- resource.Batch{Changes: []resource.Change{{Ref: site.Ref(), Object: site}}, Synced: true, At: resource.Position{Epoch: "e", Revision: 1}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

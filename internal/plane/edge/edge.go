@@ -11,6 +11,7 @@
 // judge: before the first snapshot, on an error of the firewall and when a
 // budget is used up it refuses.
 //
+// Bodies are judged, and forwarded, without their content coding.
 // Only what clients send is judged; the rule set's response phases are not run.
 // Trailers of requests are dropped, since they come after the judgement.
 package edge

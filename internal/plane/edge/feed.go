@@ -11,7 +11,7 @@ import (
 // which returns nil, or the feed fails. Each batch is in force when Run asks
 // for the next one; Enforced then reports its revision. While a reset is being
 // delivered the last snapshot stays in force. Run owns the health checks, which
-// end with it.
+// end with it; it must not run twice at once.
 func (e *Edge) Run(ctx context.Context, feed resource.Feed) error {
 	records := map[resource.Ref]*resource.Object{}
 	synced, dirty := false, true

@@ -3,10 +3,8 @@ package edge
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"time"
 )
 
 // judged has the firewall decide. body is what was buffered, nil when there is
@@ -59,12 +57,12 @@ func (q *request) arrived() (body *spool, pass bool) {
 
 // buffer reads the whole body; it answers and returns false when that fails.
 func (q *request) buffer(body *spool) bool {
-	q.rc.SetReadDeadline(time.Now().Add(q.site.request))
+	from := q.paced(q.r.Body)
 	chunk := q.edge.buffers.Get().(*[]byte)
-	err := body.fill(q.r.Body, q.site.body, *chunk)
+	err := body.fill(from, q.site.body, *chunk)
 	q.edge.buffers.Put(chunk)
 	if err == nil {
-		q.rc.SetReadDeadline(time.Time{}) // else net/http takes the client for gone when it passes
+		from.clear()
 		return true
 	}
 	q.bodyFailed(err)
@@ -73,7 +71,6 @@ func (q *request) buffer(body *spool) bool {
 
 // bodyFailed answers for a body that could not be read.
 func (q *request) bodyFailed(err error) {
-	var netErr net.Error
 	var perr *os.PathError
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -84,7 +81,9 @@ func (q *request) bodyFailed(err error) {
 	case errors.As(err, &perr):
 		q.edge.opts.Log.Error("request body not spooled", "req", q.id, "err", err)
 		q.refuse(http.StatusServiceUnavailable)
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+	case errors.Is(err, errSlow):
+		q.limit("slowBody", http.StatusRequestTimeout)
+	case late(err):
 		q.limit("requestTime", http.StatusRequestTimeout)
 	case errors.Is(err, io.ErrUnexpectedEOF) && q.r.Context().Err() != nil:
 		q.abandon()
@@ -108,6 +107,8 @@ func (q *request) unjudged(err error) (pass bool) {
 		class, status = "inspection", http.StatusRequestEntityTooLarge
 	case errors.Is(err, errParts):
 		class, status = "parts", http.StatusRequestEntityTooLarge
+	case errors.Is(err, errGRPC):
+		class, status = "grpc", http.StatusBadRequest
 	case errors.Is(err, errTextSize):
 		class, status = "text", http.StatusRequestEntityTooLarge
 	default:

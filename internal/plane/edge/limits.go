@@ -13,10 +13,13 @@ const (
 	handshakeTimeout  = 10 * time.Second
 	acceptPause       = 50 * time.Millisecond // after an error of accept that passes
 	keepAlive         = 60 * time.Second      // idle connection between two requests
+	bodyGrace         = 10 * time.Second      // waiting for a body before its rate counts
+	bodyRate          = 500                   // least bytes for each second of waiting
 	proxyTimeout      = 5 * time.Second       // for the whole PROXY header
 	dialTimeout       = 5 * time.Second
 	drainTimeout      = 5 * time.Second // for requests in progress when the edge stops
 	maxStreams        = 250             // concurrent HTTP/2 streams of one connection
+	maxFrame          = 16 << 10        // bytes of an HTTP/2 frame, the least that may be set (RFC 9113 section 4.2)
 	memoryBody        = 128 << 10       // bytes of one body kept in memory; the rest goes to TempDir
 	maxText           = 16 << 20        // bytes of a body that is not multipart, which the engine holds as one string
 	maxBody           = 1<<30 - 1       // the engine refuses a body of 1 GiB or more
@@ -51,6 +54,8 @@ type bounds struct {
 	inspection  time.Duration // one request's time in the engine, default 10 s
 	headerWait  time.Duration // for the whole header, default headerTimeout
 	proxyWait   time.Duration // for the PROXY header, default proxyTimeout
+	bodyGrace   time.Duration // default bodyGrace
+	bodyRate    int64         // default bodyRate
 	rest        time.Duration // default restAfterFailure
 }
 
@@ -62,6 +67,7 @@ func (b bounds) withDefaults() bounds {
 		slots: 2 * cpus, heavySlots: max(1, cpus/2), checks: 128,
 		wait: 10 * time.Second, inspection: 10 * time.Second,
 		headerWait: headerTimeout, proxyWait: proxyTimeout, rest: restAfterFailure,
+		bodyGrace: bodyGrace, bodyRate: bodyRate,
 	}
 	return bounds{
 		connections: or(b.connections, d.connections), requests: or(b.requests, d.requests),
@@ -69,6 +75,7 @@ func (b bounds) withDefaults() bounds {
 		slots: or(b.slots, d.slots), heavySlots: or(b.heavySlots, d.heavySlots), checks: or(b.checks, d.checks),
 		wait: or(b.wait, d.wait), inspection: or(b.inspection, d.inspection),
 		headerWait: or(b.headerWait, d.headerWait), proxyWait: or(b.proxyWait, d.proxyWait), rest: or(b.rest, d.rest),
+		bodyGrace: or(b.bodyGrace, d.bodyGrace), bodyRate: or(b.bodyRate, d.bodyRate),
 	}
 }
 

@@ -117,6 +117,8 @@ func (p *originPool) connect(k upstreamKey, s *edge.Origin) (*upstream, error) {
 		}
 	}
 	dial := p.dial(k.tenant)
+	// HTTP/2, and so gRPC, is spoken to https:// origins that choose it in ALPN.
+	// http:// means HTTP/1.1: HTTP/2 without TLS (h2c) is not supported.
 	return &upstream{url: at, label: s.URL, transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTimeout)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,9 @@ func (q *request) proxy(body *spool) {
 	upgrade := q.r.ProtoMajor == 1 && q.r.Method == http.MethodGet &&
 		hasToken(q.r.Header["Connection"], "upgrade") && hasToken(q.r.Header["Upgrade"], "websocket")
 	out, streamed := q.outRequest(ctx, body, upgrade)
+	if streamed != nil && isGRPC(q.r) {
+		defer q.converse(streamed, cancel)()
+	}
 	resp, g, err := q.roundTrip(out, body, streamed)
 	if err != nil {
 		q.originFailed(g, err, streamed)
@@ -42,8 +46,7 @@ func (q *request) outRequest(ctx context.Context, body *spool, upgrade bool) (*h
 			out.Body, _ = out.GetBody()
 		}
 	case q.r.Body != nil && q.r.Body != http.NoBody && q.r.ContentLength != 0:
-		s := &bodyStream{from: q.r.Body, left: q.site.body, rc: q.rc}
-		q.rc.SetReadDeadline(time.Now().Add(q.site.request))
+		s := &bodyStream{from: q.paced(q.r.Body), left: q.site.body}
 		out.ContentLength, out.Body = q.r.ContentLength, s
 		return out, s
 	}
@@ -128,7 +131,7 @@ func (q *request) respond(resp *http.Response, g *origin, cancel context.CancelF
 	for name := range resp.Trailer {
 		h.Add("Trailer", name)
 	}
-	q.rc.SetWriteDeadline(time.Now().Add(q.site.idle))
+	q.allowWrite()
 	q.wrote = true
 	q.w.WriteHeader(resp.StatusCode)
 	if resp.Body == http.NoBody {
@@ -138,6 +141,9 @@ func (q *request) respond(resp *http.Response, g *origin, cancel context.CancelF
 		q.rc.Flush() // trailers need the chunked coding, which a short body would not get
 	}
 	idle := time.AfterFunc(q.site.idle, cancel)
+	if q.moved != nil {
+		idle.Stop() // both directions are watched at once
+	}
 	err := q.copy(resp, idle)
 	idle.Stop()
 	if err != nil {
@@ -151,6 +157,26 @@ func (q *request) respond(resp *http.Response, g *origin, cancel context.CancelF
 				h.Add(http.TrailerPrefix+name, v)
 			}
 		}
+	}
+}
+
+// converse lets a gRPC call that streams in both directions go on as long as
+// anything moves in either of them. The returned function ends the watch.
+func (q *request) converse(body *bodyStream, cancel context.CancelFunc) (stop func()) {
+	q.moved = new(atomic.Int64)
+	body.moved, body.from.end = q.moved, time.Time{}
+	body.from.clear()
+	q.rc.SetWriteDeadline(time.Time{})
+	return newIdleWatch(q.moved, q.site.idle, func() {
+		cancel()
+		q.rc.SetWriteDeadline(time.Unix(1, 0)) // a write that waits for the client
+	}).stop
+}
+
+// allowWrite gives the next write the site's idle time.
+func (q *request) allowWrite() {
+	if q.moved == nil {
+		q.rc.SetWriteDeadline(time.Now().Add(q.site.idle))
 	}
 }
 
@@ -170,8 +196,12 @@ func (q *request) copy(resp *http.Response, idle *time.Timer) error {
 	for {
 		n, err := resp.Body.Read(*chunk)
 		if n > 0 {
-			idle.Reset(q.site.idle)
-			q.rc.SetWriteDeadline(time.Now().Add(q.site.idle))
+			if q.moved == nil {
+				idle.Reset(q.site.idle)
+			} else {
+				q.moved.Add(int64(n))
+			}
+			q.allowWrite()
 			if _, werr := q.w.Write((*chunk)[:n]); werr != nil {
 				return werr
 			}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/id"
@@ -27,7 +28,8 @@ type request struct {
 	host   string         // normalised
 	target target
 	site   *site
-	wrote  bool // the response has begun; no page can follow
+	wrote  bool          // the response has begun; no page can follow
+	moved  *atomic.Int64 // nil, or bytes of a call in both directions
 }
 
 // serveHTTP is the whole way of a request: identity, sanity, site, allow and

@@ -64,7 +64,7 @@ func (e *Edge) server(base context.Context, crew *crew) *http.Server {
 		DisableGeneralOptionsHandler: true,
 		IdleTimeout:                  keepAlive,
 		MaxHeaderBytes:               maxHeaderBytes,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: keepAlive, PingTimeout: headerTimeout},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame, SendPingTimeout: keepAlive, PingTimeout: headerTimeout},
 		// What clients do wrong must not fill the log; events tell it, counted.
 		ErrorLog:    slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		BaseContext: func(net.Listener) context.Context { return base },

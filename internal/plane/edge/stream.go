@@ -2,18 +2,16 @@ package edge
 
 import (
 	"io"
-	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // bodyStream passes a body that is not inspected, up to the site's limit.
 type bodyStream struct {
-	from  io.ReadCloser
-	rc    *http.ResponseController
-	left  int64       // owned by the one reader
-	taken atomic.Bool // a byte was asked for
+	from  *paced
+	left  int64         // owned by the one reader
+	taken atomic.Bool   // a byte was asked for
+	moved *atomic.Int64 // nil, or counts what a call in both directions moves
 	mu    sync.Mutex
 	err   error // guarded by mu: why the client's body failed
 }
@@ -25,12 +23,15 @@ func (s *bodyStream) Read(p []byte) (int, error) {
 		p = p[:s.left+1] // one more, to see a body that is too long
 	}
 	n, err := s.from.Read(p)
+	if s.moved != nil {
+		s.moved.Add(int64(n))
+	}
 	if s.left -= int64(n); s.left < 0 {
 		n, err = 0, errTooLarge
 	}
 	switch {
 	case err == io.EOF:
-		s.rc.SetReadDeadline(time.Time{}) // else net/http takes the client for gone when it passes
+		s.from.clear()
 	case err != nil:
 		s.mu.Lock()
 		s.err = err

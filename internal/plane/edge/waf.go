@@ -38,7 +38,7 @@ var (
 )
 
 // inspect runs the rules of phase 1 and 2. body may be nil. It fails with
-// errBusy, errParts, errTextSize, errBudget, errGone or, when the engine broke
+// errBusy, errParts, errTextSize, errGRPC, errBudget, errGone or, when the engine broke
 // down, with any other error; a request that was not judged must not pass.
 func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *target, from netip.AddrPort, body *spool, now time.Time) (v verdict, err error) {
 	large := body != nil && body.size() >= heavyBody
@@ -52,6 +52,13 @@ func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *targe
 		return verdict{}, err
 	}
 	defer release()
+	var texts []argument
+	grpc := isGRPC(r)
+	if grpc && body != nil {
+		if texts, err = grpcTexts(body); err != nil {
+			return verdict{}, err
+		}
+	}
 
 	defer func() {
 		if p := recover(); p != nil {
@@ -73,13 +80,20 @@ func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *targe
 	clock.arm(ctx, g.limits.inspection, large)
 	s.overlay(tx, t, now)
 	feed(tx, r, t, from)
-	return run(tx, body)
+	if grpc {
+		tx.RemoveRuleByID(920420) // "Request content type is not allowed": that of a real gRPC body is
+		return run(tx, nil, texts)
+	}
+	return run(tx, body, nil)
 }
 
 // run evaluates both phases.
-func run(tx transaction, body *spool) (verdict, error) {
+func run(tx transaction, body *spool, texts []argument) (verdict, error) {
 	if it := tx.ProcessRequestHeaders(); it != nil {
 		return judge(tx, true), nil
+	}
+	for _, a := range texts {
+		tx.AddPostRequestArgument(a.key, a.value)
 	}
 	if body != nil {
 		it, n, err := tx.ReadRequestBodyFrom(body.reader())

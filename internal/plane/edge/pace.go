@@ -1,0 +1,71 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+var errSlow = errors.New("request body arrives too slowly")
+
+// paced reads a request body and gives it up when the client is too slow: when
+// the site's request time is over, or when, after bounds.bodyGrace of waiting,
+// he sent fewer than bounds.bodyRate bytes for each second that we waited for
+// him. The least rate is below what a bad mobile uplink does and far above what
+// a slow-body attack pays for its connections. Only waiting counts, not the
+// time that a slow origin lets a streamed body lie.
+type paced struct {
+	from   io.Reader
+	rc     *http.ResponseController
+	grace  time.Duration
+	rate   int64
+	end    time.Time // of the site's request time; zero = the body may take for ever
+	set    time.Time // the deadline in force
+	waited time.Duration
+	taken  int64
+}
+
+func (q *request) paced(from io.Reader) *paced {
+	return &paced{from: from, rc: q.rc, grace: q.edge.bounds.bodyGrace, rate: q.edge.bounds.bodyRate, end: time.Now().Add(q.site.request)}
+}
+
+// Read implements io.Reader. It fails with errSlow, or as the body does.
+func (p *paced) Read(b []byte) (int, error) {
+	if p.end.IsZero() {
+		return p.from.Read(b)
+	}
+	start := time.Now()
+	allowed := max(p.grace, time.Duration(p.taken)*time.Second/time.Duration(p.rate))
+	until := start.Add(allowed - p.waited)
+	if until.After(p.end) {
+		until = p.end
+	}
+	p.deadline(until)
+	n, err := p.from.Read(b)
+	p.waited += time.Since(start)
+	p.taken += int64(n)
+	if late(err) && until.Before(p.end) {
+		return n, errSlow
+	}
+	p.deadline(p.end) // on HTTP/2 a deadline passes although nobody reads
+	return n, err
+}
+
+func (p *paced) deadline(t time.Time) {
+	if !t.Equal(p.set) {
+		p.rc.SetReadDeadline(t)
+		p.set = t
+	}
+}
+
+// clear lets the connection live on: net/http takes the client for gone when
+// a deadline passes between two requests.
+func (p *paced) clear() { p.rc.SetReadDeadline(time.Time{}) }
+
+func late(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
