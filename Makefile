@@ -27,6 +27,7 @@ test: deps
 bench: bench-deps
 	$(GO) run ./bench/ready
 	$(GO) run ./bench/edge
+	$(GO) run ./bench/edge sites
 
 soak: deps
 	$(GO) test ./test/crash -count=1 -timeout 120m -kills 1000
