@@ -58,7 +58,7 @@ func (c *healthChecks) of(t *site, s *edge.SiteSpec, g *origin) *health {
 		c.edge.opts.Log.Warn("health check left out", "kind", "Site", "tenant", t.name.tenant, "name", t.name.name, "err", err)
 		return nil
 	}
-	k := healthKey{site: t.name, upstream: g.upstream, uri: path.uri(), host: g.host, interval: or(time.Duration(s.Health.Interval), healthInterval)}
+	k := healthKey{site: t.name, upstream: g.upstream, uri: path.uri(), host: g.host, interval: max(or(time.Duration(s.Health.Interval), healthInterval), healthLeast)}
 	if k.host == "" {
 		k.host = s.Hosts[0]
 		if rest, wild := strings.CutPrefix(k.host, "*"); wild {

@@ -260,3 +260,15 @@ func TestHealthCheckAsksAsTheSiteOverItsOwnConnections(t *testing.T) {
 	w.remove(s.Ref())
 	w.stop()
 }
+
+func TestHealthRecordsThatMakeNoSenseDoNoHarm(t *testing.T) {
+	o := echoOrigin(t)
+	for _, h := range []edge.Health{{Interval: -1}, {Path: "no slash"}, {Path: "/%zz"}} {
+		s := siteAt("shop", "shop.example", o.URL)
+		spec(s).Health = &h
+		w := newWorld(t, nil, s)
+		if resp, _ := w.do("GET", "http://shop.example/", nil, nil); resp.StatusCode != 200 {
+			t.Errorf("%+v: %d", h, resp.StatusCode)
+		}
+	}
+}

@@ -29,9 +29,10 @@ const (
 	copySize          = 32 << 10
 	restAfterFailure  = 3 * time.Second // an origin that refused a connection is avoided so long
 	healthInterval    = 10 * time.Second
-	healthTimeout     = 5 * time.Second // of one check, at most its interval
-	healthAnswer      = 4 << 10         // bytes of a check's answer that are read
-	failuresUntilDown = 2               // checks in a row
+	healthLeast       = 10 * time.Millisecond // shorter intervals are taken for this; the kind asks for 1 s
+	healthTimeout     = 5 * time.Second       // of one check, at most its interval
+	healthAnswer      = 4 << 10               // bytes of a check's answer that are read
+	failuresUntilDown = 2                     // checks in a row
 	idleOriginConn    = 60 * time.Second
 	idleOriginConns   = 256 // for each origin
 	maxRulesInEvent   = 32

@@ -20,6 +20,7 @@ var errSlow = errors.New("request body arrives too slowly")
 type paced struct {
 	from   io.Reader
 	rc     *http.ResponseController
+	h2     bool
 	grace  time.Duration
 	rate   int64
 	end    time.Time // of the site's request time; zero = the body may take for ever
@@ -29,7 +30,7 @@ type paced struct {
 }
 
 func (q *request) paced(from io.Reader) *paced {
-	return &paced{from: from, rc: q.rc, grace: q.edge.bounds.bodyGrace, rate: q.edge.bounds.bodyRate, end: time.Now().Add(q.site.request)}
+	return &paced{from: from, rc: q.rc, h2: q.r.ProtoMajor == 2, grace: q.edge.bounds.bodyGrace, rate: q.edge.bounds.bodyRate, end: time.Now().Add(q.site.request)}
 }
 
 // Read implements io.Reader. It fails with errSlow, or as the body does.
@@ -50,12 +51,16 @@ func (p *paced) Read(b []byte) (int, error) {
 	if late(err) && until.Before(p.end) {
 		return n, errSlow
 	}
-	p.deadline(p.end) // on HTTP/2 a deadline passes although nobody reads
+	if p.h2 {
+		p.deadline(p.end) // there a deadline passes although nobody reads
+	}
 	return n, err
 }
 
+// deadline leaves one in force that is about the same: setting it costs more
+// than a small body.
 func (p *paced) deadline(t time.Time) {
-	if !t.Equal(p.set) {
+	if t.Sub(p.set).Abs() > p.grace/64 {
 		p.rc.SetReadDeadline(t)
 		p.set = t
 	}

@@ -191,7 +191,8 @@ func (e *Edge) introduced(ctx context.Context, c net.Conn) (net.Conn, error) {
 	p, err := readProxy(c)
 	if err != nil {
 		c.Close()
-		if !errors.Is(err, io.EOF) { // a balancer that only looks whether we listen
+		// A balancer that only looks whether we listen closes or resets at once.
+		if errors.Is(err, errProxy) || late(err) || errors.Is(err, io.ErrUnexpectedEOF) {
 			e.report.reportConn("proxyProtocol", peer.Addr().Unmap().String(), e.opts.Now())
 		}
 		return nil, err
