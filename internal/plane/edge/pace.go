@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -27,6 +28,9 @@ type paced struct {
 	set    time.Time // the deadline in force
 	waited time.Duration
 	taken  int64
+
+	mu   sync.Mutex
+	over bool // guarded by mu: the handler has returned
 }
 
 func (q *request) paced(from io.Reader) *paced {
@@ -61,14 +65,33 @@ func (p *paced) Read(b []byte) (int, error) {
 // than a small body.
 func (p *paced) deadline(t time.Time) {
 	if t.Sub(p.set).Abs() > p.grace/64 {
-		p.rc.SetReadDeadline(t)
+		p.apply(t)
 		p.set = t
 	}
 }
 
+// apply sets the deadline while the handler runs. The transport may still read
+// a streamed body after that, and the controller of a request that is over
+// belongs to nobody: on HTTP/2 using it would crash the process, on HTTP/1 it
+// would set the next request's deadline.
+func (p *paced) apply(t time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.over {
+		p.rc.SetReadDeadline(t)
+	}
+}
+
+// leave is called when the handler returns.
+func (p *paced) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+}
+
 // clear lets the connection live on: net/http takes the client for gone when
 // a deadline passes between two requests.
-func (p *paced) clear() { p.rc.SetReadDeadline(time.Time{}) }
+func (p *paced) clear() { p.apply(time.Time{}) }
 
 func late(err error) bool {
 	var timeout net.Error

@@ -18,6 +18,9 @@ func (q *request) proxy(body *spool) {
 	upgrade := q.r.ProtoMajor == 1 && q.r.Method == http.MethodGet &&
 		hasToken(q.r.Header["Connection"], "upgrade") && hasToken(q.r.Header["Upgrade"], "websocket")
 	out, streamed := q.outRequest(ctx, body, upgrade)
+	if streamed != nil {
+		defer streamed.from.leave()
+	}
 	if streamed != nil && isGRPC(q.r) {
 		defer q.converse(streamed, cancel)()
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -209,5 +210,32 @@ func reachable(t *testing.T, file string) {
 		if up := strings.TrimSpace(r[len(r)-1]); up == "0" {
 			t.Errorf("%s: not reachable at %v", filepath.Base(file), r)
 		}
+	}
+}
+
+// TestBodyIsLeftAloneAfterItsRequest: transports may read a body when the
+// handler is gone; the server's HTTP/2 code crashes on deadlines set then.
+func TestBodyIsLeftAloneAfterItsRequest(t *testing.T) {
+	late := make(chan *bodyStream, 1)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := &request{edge: &Edge{bounds: bounds{}.withDefaults()}, r: r, rc: http.NewResponseController(w), site: &site{request: time.Minute}}
+		b := &bodyStream{from: q.paced(r.Body), left: 1 << 20}
+		defer func() { late <- b }()
+		defer b.from.leave()
+		b.Read(make([]byte, 1))
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	resp, err := s.Client().Post(s.URL, "text/plain", strings.NewReader("hello"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	b := <-late
+	b.Read(make([]byte, 1))
+	b.from.clear()
+	if resp.ProtoMajor != 2 {
+		t.Errorf("%s", resp.Proto)
 	}
 }
