@@ -62,8 +62,11 @@ func (a *app) events() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if a.output == "json" && !follow {
-			return a.json(map[string]any{"items": list})
+		if a.output != "" && !follow {
+			return a.emit(map[string]any{"items": list})
+		}
+		if a.output == "yaml" {
+			return fault.New(fault.Invalid, "--follow prints text or json, a line for each event", "--follow 只输出文本或 json,每个事件一行")
 		}
 		if !follow {
 			if len(list) == 0 {
@@ -79,7 +82,7 @@ func (a *app) events() *cobra.Command {
 		}
 		return a.follow(cmd, c, tenant, q, list)
 	}
-	a.outputFlag(cmd, "json")
+	a.outputFlag(cmd, "json", "yaml")
 	return cmd
 }
 

@@ -44,15 +44,15 @@ func (a *app) explainBlock() *cobra.Command {
 		if len(list) == 0 {
 			return fault.New(fault.NotFound, "there is no event of request %s; it was let through, is older than the events are kept, or is not yours to see", "没有请求 %s 的事件;它可能已放行、超过保留期,或您无权查看", req)
 		}
-		if a.output == "json" {
-			return a.json(map[string]any{"items": list})
+		if a.output != "" {
+			return a.emit(map[string]any{"items": list})
 		}
 		for i := range list {
 			a.block(&list[i])
 		}
 		return nil
 	}
-	a.outputFlag(cmd, "json")
+	a.outputFlag(cmd, "json", "yaml")
 	return cmd
 }
 

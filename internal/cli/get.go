@@ -188,11 +188,8 @@ func (a *app) history() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		switch a.output {
-		case "json":
-			return a.json(json.RawMessage(r.body))
-		case "yaml":
-			return a.yaml(json.RawMessage(r.body))
+		if a.output != "" {
+			return a.emit(json.RawMessage(r.body))
 		}
 		var page struct {
 			Items []version `json:"items"`

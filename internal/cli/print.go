@@ -132,6 +132,14 @@ func age(t time.Time) string {
 	}
 }
 
+// emit prints v in the format that -o names.
+func (a *app) emit(v any) error {
+	if a.output == "yaml" {
+		return a.yaml(v)
+	}
+	return a.json(v)
+}
+
 // json prints v indented.
 func (a *app) json(v any) error {
 	enc := json.NewEncoder(a.opt.Out)

@@ -81,8 +81,8 @@ func (a *app) auditTail() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if a.output == "json" {
-			return a.tailJSON(list)
+		if a.output != "" {
+			return a.tailDocument(list)
 		}
 		var rows [][]string
 		for _, o := range list {
@@ -95,7 +95,7 @@ func (a *app) auditTail() *cobra.Command {
 			a.t("RECORD", "记录"), a.t("ACTOR", "操作者"), a.t("REVISION", "修订"), a.t("REASON", "理由")}, rows)
 		return nil
 	}
-	a.outputFlag(cmd, "json")
+	a.outputFlag(cmd, "json", "yaml")
 	return cmd
 }
 
@@ -139,7 +139,7 @@ func (c *client) tail(cmd *cobra.Command, q *tailQuery) ([]opened, error) {
 	return out, nil
 }
 
-func (a *app) tailJSON(list []opened) error {
+func (a *app) tailDocument(list []opened) error {
 	out := []map[string]any{}
 	for _, o := range list {
 		out = append(out, map[string]any{
@@ -148,7 +148,7 @@ func (a *app) tailJSON(list []opened) error {
 			"reason": string(o.values[audit.FieldReason]), "context": rawOrNull(o.values[audit.FieldContext]),
 		})
 	}
-	return a.json(map[string]any{"items": out})
+	return a.emit(map[string]any{"items": out})
 }
 
 func rawOrNull(b []byte) any {
