@@ -139,7 +139,7 @@ func TestCertificatesRenewAndSurviveABrokenIssuer(t *testing.T) {
 func TestCurlSpeaksBothProtocols(t *testing.T) {
 	curl, err := exec.LookPath("curl")
 	if err != nil {
-		t.Skip("curl is not installed")
+		t.Fatal("curl is not installed; make test installs it")
 	}
 	w := newWorld(t, nil, siteAt("shop", "shop.example", echoOrigin(t).URL))
 	_, port, _ := net.SplitHostPort(w.https)

@@ -136,12 +136,12 @@ func TestClientThatDoesNotReadIsCut(t *testing.T) {
 // TestSlowhttptestDoesNotStopTheService runs a real attacker in the three ways
 // that hold connections, all at once, while a second client goes on.
 func TestSlowhttptestDoesNotStopTheService(t *testing.T) {
-	attacker, err := exec.LookPath("slowhttptest")
-	if err != nil {
-		t.Skip("slowhttptest is not installed (apt-get install slowhttptest)")
-	}
 	if testing.Short() {
 		t.Skip("takes ten seconds")
+	}
+	attacker, err := exec.LookPath("slowhttptest")
+	if err != nil {
+		t.Fatal("slowhttptest is not installed; make test installs it")
 	}
 	big := strings.Repeat("x", 1<<20)
 	o := newOrigin(t, func(w http.ResponseWriter, r *http.Request) {
