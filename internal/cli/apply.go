@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -54,8 +56,16 @@ func (a *app) apply() *cobra.Command {
 		}
 		var last uint64
 		var roles []string
+		// Everything is read and compared before anything is sent, so that a file
+		// with one stale or hidden record changes nothing.
+		steps := make([]*step, len(list))
 		for i, m := range list {
-			rev, err := a.applyOne(cmd, c, m, f)
+			if steps[i], err = a.plan(cmd.Context(), c, m, f); err != nil {
+				return err
+			}
+		}
+		for i, m := range list {
+			rev, err := a.carryOut(cmd.Context(), c, steps[i], f)
 			if err != nil {
 				if i > 0 && !f.dryRun {
 					fmt.Fprintln(a.opt.Err, text.F("dun: stopped at record %d of %d; those before it are applied", "dun: 停在第 %d 条记录(共 %d 条);之前的记录已生效", i+1, len(list)).In(a.lang))
@@ -172,79 +182,91 @@ func (a *app) read(name string) ([]part, error) {
 	return out, nil
 }
 
-// applyOne brings one record to what m says and returns the revision of the
-// change, 0 when there was none. A conflict means that somebody wrote between
-// read and write: it reads again, twice at most.
-func (a *app) applyOne(cmd *cobra.Command, c *client, m document, f applyFlags) (uint64, error) {
-	for try := 0; ; try++ {
-		rev, err := a.applyTry(cmd, c, m, f)
-		if fault.Is(err, fault.Conflict) && try < 2 {
-			if _, gone := c.get(cmd.Context(), m.kind, m.object.Metadata.Tenant, m.object.Metadata.Name); gone == nil && m.object.Metadata.Revision == 0 {
-				continue
-			}
-		}
-		return rev, err
-	}
+// step is what one record of a file needs; no method means nothing.
+type step struct {
+	document
+	request
+	label         string
+	before, after map[string]any // as people read them
 }
 
-func (a *app) applyTry(cmd *cobra.Command, c *client, m document, f applyFlags) (uint64, error) {
+// plan reads the live record and compares it with what the file says.
+func (a *app) plan(ctx context.Context, c *client, m document, f applyFlags) (*step, error) {
 	o := m.object
-	label := strings.ToLower(m.kind.Name) + " " + o.Metadata.Tenant + "/" + o.Metadata.Name
-	live, err := c.get(cmd.Context(), m.kind, o.Metadata.Tenant, o.Metadata.Name)
+	s := &step{document: m, label: strings.ToLower(m.kind.Name) + " " + o.Metadata.Tenant + "/" + o.Metadata.Name}
+	live, err := c.get(ctx, m.kind, o.Metadata.Tenant, o.Metadata.Name)
 	if err != nil && !fault.Is(err, fault.NotFound) {
-		return 0, err
+		return nil, err
+	}
+	if rev := o.Metadata.Revision; live == nil && rev != 0 {
+		return nil, fault.New(fault.Conflict, "%s is gone, the file says revision %d; take metadata.revision out to make it anew", "%s 已不存在,而文件中的修订号为 %d;要重新创建请删去 metadata.revision", s.label, rev)
+	} else if live != nil && rev != 0 && rev != live.Metadata.Revision {
+		return nil, fault.New(fault.Conflict, "%s is at revision %d, the file says %d; read it again", "%s 的修订号为 %d,文件中为 %d;请重新读取", s.label, live.Metadata.Revision, rev)
 	}
 	want, err := manifest(o)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	last, err := json.Marshal(want)
 	if err != nil {
-		return 0, fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("encode: %w", err)
 	}
-	r := request{header: reasonHeader(f.reason)}
-	r.path = recordPath(m.kind, o.Metadata.Tenant, o.Metadata.Name)
-	before := map[string]any(nil)
-	after := want
+	s.request = request{header: reasonHeader(f.reason), path: recordPath(m.kind, o.Metadata.Tenant, o.Metadata.Name)}
 	if live == nil {
-		next := annotated(want, string(last))
-		r.method, r.body, r.contentType = http.MethodPut, next, "application/json"
-	} else {
-		if rev := o.Metadata.Revision; rev != 0 && rev != live.Metadata.Revision {
-			return 0, fault.New(fault.Conflict, "%s is at revision %d, the file says %d; read it again", "%s 的修订号为 %d,文件中为 %d;请重新读取", label, live.Metadata.Revision, rev)
-		}
-		if before, err = manifest(live); err != nil {
-			return 0, err
-		}
-		patch := threeWay(live, before, want)
-		after, _ = resource.Merge(before, patch).(map[string]any)
-		if len(patch) == 0 {
-			a.say("%s unchanged", "%s 无变化", label)
+		s.after = want
+		s.method, s.body, s.contentType = http.MethodPut, annotated(want, string(last)), "application/json"
+		return s, nil
+	}
+	if s.before, err = manifest(live); err != nil {
+		return nil, err
+	}
+	patch := threeWay(live, s.before, want)
+	s.after, _ = resource.Merge(s.before, patch).(map[string]any)
+	if len(patch) > 0 {
+		s.method, s.body, s.contentType = http.MethodPatch, withRevision(patch, live.Metadata.Revision, string(last)), "application/merge-patch+json"
+	}
+	return s, nil
+}
+
+// carryOut shows and sends one step and returns the revision of the change, 0
+// when there was none. A conflict means that somebody wrote since it was
+// planned: it is planned again, twice at most, unless the file names the
+// revision or the conflict is about another record.
+func (a *app) carryOut(ctx context.Context, c *client, s *step, f applyFlags) (uint64, error) {
+	for try := 0; ; try++ {
+		if s.method == "" {
+			a.say("%s unchanged", "%s 无变化", s.label)
 			return 0, nil
 		}
-		r.method, r.body, r.contentType = http.MethodPatch, withRevision(patch, live.Metadata.Revision, string(last)), "application/merge-patch+json"
+		if err := a.showDiff(s.label, s.before, s.after); err != nil {
+			return 0, err
+		}
+		if f.dryRun {
+			a.say("%s would change (dry run)", "%s 将会更改(试运行)", s.label)
+			return 0, nil
+		}
+		res, err := c.do(ctx, s.request)
+		if fault.Is(err, fault.Conflict) && try < 2 && s.object.Metadata.Revision == 0 {
+			again, perr := a.plan(ctx, c, s.document, f)
+			if perr == nil && !(again.method == s.method && reflect.DeepEqual(again.body, s.body)) {
+				s = again
+				continue
+			}
+		}
+		if err != nil {
+			return 0, err
+		}
+		got, err := c.object(res.body)
+		if err != nil {
+			return 0, err
+		}
+		if s.before == nil {
+			a.say("%s created, revision %d", "%s 已创建,修订 %d", s.label, got.Metadata.Revision)
+		} else {
+			a.say("%s updated, revision %d", "%s 已更新,修订 %d", s.label, got.Metadata.Revision)
+		}
+		return got.Metadata.Revision, nil
 	}
-	if err := a.showDiff(label, before, after); err != nil {
-		return 0, err
-	}
-	if f.dryRun {
-		a.say("%s would change (dry run)", "%s 将会更改(试运行)", label)
-		return 0, nil
-	}
-	res, err := c.do(cmd.Context(), r)
-	if err != nil {
-		return 0, err
-	}
-	got, err := c.object(res.body)
-	if err != nil {
-		return 0, err
-	}
-	if live == nil {
-		a.say("%s created, revision %d", "%s 已创建,修订 %d", label, got.Metadata.Revision)
-	} else {
-		a.say("%s updated, revision %d", "%s 已更新,修订 %d", label, got.Metadata.Revision)
-	}
-	return got.Metadata.Revision, nil
 }
 
 func reasonHeader(reason string) map[string]string {
