@@ -112,7 +112,7 @@ func (g *Gate) flush(b *build) error {
 	gr.Head.Size, gr.Head.Root = b.tree.Size(), b.tree.Root()
 	if err := g.store.Commit(b.ctx, gr); err != nil && !g.onDisk(b.ctx, gr) {
 		g.opt.Log.Error("commit refused by the record store", "err", err)
-		return fault.New(fault.Unavailable, "the record store cannot write now (is the disk full?); nothing was changed", "记录库暂时无法写入(磁盘是否已满?);未作任何更改").Because(err)
+		return fault.New(fault.Unavailable, "the record store cannot write now; nothing was changed", "记录库暂时无法写入;未作任何更改").Because(err)
 	}
 	g.tree = b.tree
 	// Before anybody sees the records: whoever does may ask for their proof.
