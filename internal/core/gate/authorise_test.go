@@ -116,7 +116,7 @@ func TestAPolicyThatCannotBeInForceIsRefused(t *testing.T) {
 
 func TestAForbidThatErrsDenies(t *testing.T) {
 	c := newCell(t)
-	c.must("kind: Policy\nmetadata: {tenant: platform, name: errs}\nspec:\n  cedar: |\n" +
+	c.must(shop, "kind: Policy\nmetadata: {tenant: platform, name: errs}\nspec:\n  cedar: |\n"+
 		"    forbid (principal, action == Action::\"exclusion.create\", resource) when { resource.spec.rule * 9223372036854775807 > 0 };\n")
 	_, err := c.put(operator, "kind: Exclusion\nmetadata: {tenant: platform, name: e}\nspec: {site: shop, rule: 942100}\n")
 	wantCode(t, err, fault.Forbidden)

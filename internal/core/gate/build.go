@@ -77,6 +77,9 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 		p.rev, p.at = rev, at
 		rev, at = rev+1, at+1
 	}
+	if err := b.g.related(work, req.Actor, plans); err != nil {
+		return nil, err
+	}
 	out, err := b.record(work, req, plans)
 	b.access = b.access || err == nil && access
 	return out, err
@@ -184,6 +187,10 @@ func (b *build) one(req *Request, p *plan) (Result, error) {
 	b.changes = append(b.changes, resource.Change{Ref: subject.Ref(), Object: p.next, Revision: rev})
 	return Result{Ref: subject.Ref(), Object: p.next, Revision: rev, Created: p.old == nil}, nil
 }
+
+// moved reports whether the group gave out a revision: it is never given again,
+// even when the status that took it went with its record.
+func (b *build) moved() bool { return b.state.at.Revision != b.g.At().Revision }
 
 // bytesAt reads the exact bytes of a revision: the group's own or the store's.
 func (b *build) bytesAt(rev uint64) ([]byte, error) {

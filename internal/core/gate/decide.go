@@ -26,8 +26,9 @@ type plan struct {
 
 // still reports whether a plan made earlier holds in s: the same policy has
 // seen the same old record, and nothing that other records decide has moved.
+// What a verb makes may depend on when it is done, so it is done anew.
 func (p *plan) still(s *state, c *Change) bool {
-	return p != nil && p.snap.Same(s.snap) && s.get(p.kind.Name, c.Ref.Tenant, c.Ref.Name) == p.old
+	return p != nil && c.Op != Act && c.Op != Delete && p.snap.Same(s.snap) && s.get(p.kind.Name, c.Ref.Tenant, c.Ref.Name) == p.old
 }
 
 // decide judges one change in s: read old, shape new, authorise old and new,
@@ -39,27 +40,26 @@ func (g *Gate) decide(s *state, req *Request, c *Change, rev uint64, at int64) (
 	}
 	p := &plan{kind: k, snap: s.snap, old: s.get(k.Name, c.Ref.Tenant, c.Ref.Name)}
 	ask := func(o *resource.Object, verb, phase string) policy.Decision {
-		return g.ask(s, req.Actor, o, strings.ToLower(k.Name)+"."+verb, phase)
+		return g.ask(s, req.Actor, o, actionName(k, verb), phase)
 	}
 	if p.old != nil && !ask(p.old, policy.Read, "old").Allowed {
-		return nil, g.hidden(c.Ref)
+		return nil, g.hidden(req.Actor, c.Ref, actionOf(c, p.old))
 	}
 	if err := precondition(c, p.old); err != nil {
 		return nil, err
 	}
-	if p.next, err = shape(k, c, p.old); err != nil {
+	// Who may not do it is told so before the state says whether it could be done.
+	if p.action = actionOf(c, p.old); p.old != nil {
+		if d := ask(p.old, p.action, "old"); !d.Allowed {
+			return nil, g.forbidden(req.Actor, k, c.Ref, p.action, d)
+		}
+	}
+	by := resource.Moment{Time: time.UnixMicro(at).UTC(), Actor: req.Actor.Principal, Request: req.Actor.Request}
+	if p.next, err = shape(k, c, p.old, by); err != nil {
 		return nil, err
 	}
-	switch {
-	case p.old == nil:
-		p.action = policy.Create
-	case p.next == nil:
-		p.action = policy.Delete
-	default:
-		p.action = policy.Update
-	}
 	if p.old == nil && !ask(p.next, policy.Read, "new").Allowed {
-		return nil, g.hidden(c.Ref)
+		return nil, g.hidden(req.Actor, c.Ref, actionOf(c, p.old))
 	}
 	for _, side := range []struct {
 		o     *resource.Object
@@ -77,10 +77,25 @@ func (g *Gate) decide(s *state, req *Request, c *Change, rev uint64, at int64) (
 	return p, g.meaning(s, req, p, rev, at)
 }
 
+// actionOf is what the change is called in policies and in the log.
+func actionOf(c *Change, old *resource.Object) string {
+	switch {
+	case c.Op == Act:
+		return c.Verb
+	case c.Op == Release:
+		return policy.Finalize
+	case c.Op == Delete:
+		return policy.Delete
+	case old == nil:
+		return policy.Create
+	}
+	return policy.Update
+}
+
 // meaning validates what may be written and completes its metadata.
 func (g *Gate) meaning(s *state, req *Request, p *plan, rev uint64, at int64) error {
 	if p.next == nil {
-		return deletable(s, p.kind, p.old)
+		return deletable(p.kind, p.old)
 	}
 	if err := p.kind.Validate(p.next); err != nil {
 		return err
@@ -90,49 +105,35 @@ func (g *Gate) meaning(s *state, req *Request, p *plan, rev uint64, at int64) er
 	}
 	m := &p.next.Metadata
 	now := time.UnixMicro(at).UTC()
-	m.StatusRevision = 0
 	if p.old != nil {
-		om := &p.old.Metadata
-		m.UID, m.Created, m.Updated, m.Revision = om.UID, om.Created, om.Updated, om.Revision
-		m.Owner, m.Finalizers, m.Deleting = om.Owner, om.Finalizers, om.Deleting
-		p.next.State = p.old.State
 		same, err := equal(p.old, p.next)
 		if err != nil || same {
 			p.unchanged = same
 			return err
 		}
+		if m.Deleting != nil { // of a record that is still there
+			if err := deletable(p.kind, p.old); err != nil {
+				return err
+			}
+		}
 	} else {
 		m.UID, m.Created = id.UID(), now
-		m.Owner, m.Finalizers, m.Deleting = nil, nil, nil
 	}
 	m.Revision, m.Updated = rev, now
 	return placed(s, p)
 }
 
-// placed checks what depends on other records.
+// placed refuses a claim that another record holds.
 func placed(s *state, p *plan) error {
-	m := &p.next.Metadata
-	if m.Tenant != resource.Platform && s.get("Tenant", resource.Platform, m.Tenant) == nil {
-		var r resource.Report
-		r.Add("metadata.tenant", "there is no tenant %q; create it first", "租户 %q 不存在;请先创建", m.Tenant)
-		return fault.Fields(r.Fields)
-	}
 	if c, taken := s.taken(p.kind, p.next); taken {
-		e := fault.New(fault.Conflict, "%s: %q is taken by another %s", "%s:%q 已被另一个 %s 占用", c.Path, c.Value, p.kind.Name)
-		return e
+		return fault.New(fault.Conflict, "%s: %q is taken by another %s", "%s:%q 已被另一个 %s 占用", c.Path, c.Value, p.kind.Name)
 	}
 	return nil
 }
 
-func deletable(s *state, k *resource.Kind, o *resource.Object) error {
-	if k.Name != "Tenant" {
-		return nil
-	}
-	if o.Metadata.Name == resource.Platform {
+func deletable(k *resource.Kind, o *resource.Object) error {
+	if k.Name == "Tenant" && o.Metadata.Name == resource.Platform {
 		return fault.New(fault.Invalid, "the tenant platform is the operator's own and stays", "租户 platform 属于运营方,不能删除")
-	}
-	if s.occupied(o.Metadata.Name) {
-		return fault.New(fault.Conflict, "the tenant %s still has records; delete them first", "租户 %s 仍有记录;请先删除", o.Metadata.Name)
 	}
 	return nil
 }
@@ -180,21 +181,26 @@ func (g *Gate) context(a identity.Actor, phase string) policy.Context {
 	return policy.Context{Phase: phase, Door: a.Door, Source: a.Source, MFA: a.MFA, Time: g.opt.Now(), Request: a.Request}
 }
 
+// deny counts a refusal and tells the operator.
+func (g *Gate) deny(a identity.Actor, r resource.Ref, action string, policies []string) {
+	g.denied.Add(1)
+	g.opt.Log.Info("denied", "actor", a.String(), "kind", r.Kind, "tenant", r.Tenant, "name", r.Name, "action", action, "policies", policies, "req", a.Request)
+}
+
 func notFound(r resource.Ref) error {
 	return fault.New(fault.NotFound, "there is no %s", "%s 不存在", r)
 }
 
 // hidden is what somebody sees who may not read: the same as of a record that
 // does not exist.
-func (g *Gate) hidden(r resource.Ref) error {
-	g.denied.Add(1)
+func (g *Gate) hidden(a identity.Actor, r resource.Ref, action string) error {
+	g.deny(a, r, action, nil)
 	r.UID = ""
 	return notFound(r)
 }
 
 func (g *Gate) forbidden(a identity.Actor, k *resource.Kind, r resource.Ref, action string, d policy.Decision) error {
-	g.denied.Add(1)
-	g.opt.Log.Info("denied", "actor", a.String(), "kind", k.Name, "tenant", r.Tenant, "name", r.Name, "action", action, "req", a.Request)
+	g.deny(a, resource.Ref{Kind: k.Name, Tenant: r.Tenant, Name: r.Name}, action, d.Policies)
 	e := fault.New(fault.Forbidden, "%s may not %s %s", "%s 无权 %s %s", a, action, r)
 	e.Policies = d.Policies
 	return e

@@ -153,6 +153,13 @@ func (g *Gate) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	statuses, err := g.store.Statuses(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.loadStatuses(statuses); err != nil {
+		return err
+	}
 	if s.snap, err = g.compiler.Compile(s.access()); err != nil {
 		return fmt.Errorf("compile the stored policies: %w", err)
 	}

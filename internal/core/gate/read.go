@@ -26,6 +26,8 @@ const (
 
 func readAction(kind string) string { return strings.ToLower(kind) + "." + policy.Read }
 
+func actionName(k *resource.Kind, verb string) string { return strings.ToLower(k.Name) + "." + verb }
+
 // Get returns one record. Missing and hidden look the same.
 func (g *Gate) Get(_ context.Context, a identity.Actor, ref resource.Ref) (*resource.Object, error) {
 	s := g.state.Load()
@@ -221,7 +223,7 @@ func (g *Gate) May(a identity.Actor, action, tenant string) error {
 	if d.Allowed {
 		return nil
 	}
-	g.denied.Add(1)
+	g.deny(a, resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: tenant}, action, d.Policies)
 	e := fault.New(fault.Forbidden, "%s lacks %s on tenant %s", "%s 在租户 %[3]s 上没有 %[2]s 权限", a, action, tenant)
 	return e
 }

@@ -71,7 +71,7 @@ func (b *build) remembered(a identity.Actor, o store.Outcome) (Result, error) {
 		return Result{}, err
 	}
 	if !b.g.ask(b.state, a, r.Object, readAction(c.Kind), "old").Allowed {
-		return Result{}, b.g.hidden(r.Ref)
+		return Result{}, b.g.hidden(a, r.Ref, policy.Read)
 	}
 	return r, nil
 }

@@ -17,9 +17,11 @@ type Op uint8
 // The operations. There is no unconditional one: all but a creation name the
 // revision that was read.
 const (
-	Put    Op = iota + 1 // create without a revision, replace with one
-	Patch                // JSON merge patch (RFC 7396) with a revision
-	Delete               // with a revision
+	Put     Op = iota + 1 // create without a revision, replace with one
+	Patch                 // JSON merge patch (RFC 7396) with a revision
+	Delete                // with a revision
+	Act                   // carry out a verb on the state, with a revision
+	Release               // take a finalizer off, with a revision; of a record that waits for nobody else it is the end
 )
 
 // Change is one wanted change of one record.
@@ -28,7 +30,11 @@ type Change struct {
 	Ref      resource.Ref // UID is optional; when given it must match
 	Object   *resource.Object
 	Patch    map[string]any
+	Verb     string // of Act; of Release the finalizer
+	Input    any    // of the verb, encodable as JSON; nil = none
 	Revision uint64 // that was read; 0 = create
+
+	input any // decoded
 }
 
 // Request is what one caller wants, all of it or nothing.
@@ -120,8 +126,39 @@ func (g *Gate) checkRequest(req *Request) error {
 				return err
 			}
 		}
+		if c.Op == Act {
+			if err := c.act(k); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// act decodes what the verb takes.
+func (c *Change) act(k *resource.Kind) error {
+	v, err := k.FindVerb(c.Verb)
+	if err != nil {
+		return err
+	}
+	n, err := node(c.Input)
+	if err != nil {
+		return err
+	}
+	c.input, err = v.Input(n)
+	return err
+}
+
+// node turns a value into the form that strict decoding reads; nil stays nil.
+func node(v any) (*resource.Node, error) {
+	if v == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "cannot be encoded as JSON", "无法编码为 JSON").Because(err)
+	}
+	return resource.ParseJSON(b)
 }
 
 // strict decodes the record to put once more, whoever made it: what is kept in

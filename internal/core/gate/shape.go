@@ -3,6 +3,9 @@ package gate
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -27,18 +30,91 @@ func precondition(c *Change, old *resource.Object) error {
 	return fault.New(fault.Conflict, "%s is at revision %d, not %d; read it again", "%s 的修订号为 %d,不是 %d;请重新读取", c.Ref, old.Metadata.Revision, c.Revision)
 }
 
-// shape makes the new record; nil for a deletion.
-func shape(k *resource.Kind, c *Change, old *resource.Object) (*resource.Object, error) {
+// shape makes the new record, with everything that callers do not write
+// carried over; nil for a deletion. by says who asks and when it would happen.
+func shape(k *resource.Kind, c *Change, old *resource.Object, by resource.Moment) (*resource.Object, error) {
+	if old != nil && old.Metadata.Deleting != nil && c.Op != Release && c.Op != Delete {
+		return nil, fault.New(fault.Conflict, "%s is being deleted; it waits for %s", "%s 正在删除,等待 %s 完成清理", c.Ref, strings.Join(old.Metadata.Finalizers, ", "))
+	}
+	var next *resource.Object
+	var err error
 	switch c.Op {
 	case Delete:
-		return nil, nil
+		return marked(old, by.Time), nil
+	case Release:
+		return released(c, old)
+	case Act:
+		return acted(k, c, old, by)
 	case Put:
 		o := *c.Object // metadata is completed on a copy: a change may be decided twice
-		return &o, nil
+		next = &o
 	case Patch:
-		return patched(k, c, old)
+		if next, err = patched(k, c, old); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fault.New(fault.Invalid, "unknown operation", "未知操作")
 	}
-	return nil, fault.New(fault.Invalid, "unknown operation", "未知操作")
+	m := &next.Metadata
+	if old == nil {
+		m.Owner, m.Finalizers, m.Deleting, m.StatusRevision = nil, slices.Clone(k.Finalizers), nil, 0
+		if k.NewState != nil {
+			next.State = k.NewState()
+		}
+		return next, nil
+	}
+	om := &old.Metadata
+	m.UID, m.Created, m.Updated, m.Revision, m.StatusRevision = om.UID, om.Created, om.Updated, om.Revision, om.StatusRevision
+	m.Owner, m.Finalizers, m.Deleting = om.Owner, om.Finalizers, om.Deleting
+	next.State, next.Status = old.State, old.Status
+	return next, nil
+}
+
+// marked is a record that is to go: nil when nobody has to clean up first.
+func marked(old *resource.Object, at time.Time) *resource.Object {
+	if len(old.Metadata.Finalizers) == 0 {
+		return nil
+	}
+	o := *old
+	if o.Metadata.Deleting == nil {
+		at = at.UTC()
+		o.Metadata.Deleting = &at
+	}
+	return &o
+}
+
+// released takes one finalizer off; the last one of a record that is to go
+// takes the record along.
+func released(c *Change, old *resource.Object) (*resource.Object, error) {
+	i := slices.Index(old.Metadata.Finalizers, c.Verb)
+	if i < 0 {
+		return nil, fault.New(fault.NotFound, "%s does not wait for %q", "%s 没有在等待 %q", c.Ref, c.Verb)
+	}
+	o := *old
+	o.Metadata.Finalizers = slices.Delete(slices.Clone(old.Metadata.Finalizers), i, i+1)
+	if len(o.Metadata.Finalizers) == 0 && o.Metadata.Deleting != nil {
+		return nil, nil
+	}
+	return &o, nil
+}
+
+// acted carries a verb out on a copy that shares nothing with old.
+func acted(k *resource.Kind, c *Change, old *resource.Object, by resource.Moment) (*resource.Object, error) {
+	v, err := k.FindVerb(c.Verb)
+	if err != nil {
+		return nil, err
+	}
+	o, err := k.Copy(old)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.Perform(o, c.input, by); err != nil {
+		return nil, err
+	}
+	// A verb changes state and nothing else, whatever its code does.
+	next := *old
+	next.State = o.State
+	return &next, nil
 }
 
 func patched(k *resource.Kind, c *Change, old *resource.Object) (*resource.Object, error) {

@@ -19,6 +19,7 @@ type state struct {
 	reg    *resource.Registry
 	trees  map[string]*btree.BTreeG[*resource.Object] // by kind, ordered by tenant and name
 	claims *btree.BTreeG[claim]
+	links  *btree.BTreeG[link] // what records need of each other, by what is needed
 	snap   *policy.Snapshot
 	ruled  uint64 // revision since which snap is in force; at a start that of the start
 	at     resource.Position
@@ -39,7 +40,7 @@ func objectLess(a, b *resource.Object) bool {
 }
 
 func newState(reg *resource.Registry, at resource.Position, time int64) *state {
-	s := &state{reg: reg, trees: map[string]*btree.BTreeG[*resource.Object]{}, claims: btree.NewG(treeDegree, claimLess), ruled: at.Revision, at: at, time: time}
+	s := &state{reg: reg, trees: map[string]*btree.BTreeG[*resource.Object]{}, claims: btree.NewG(treeDegree, claimLess), links: btree.NewG(treeDegree, linkLess), ruled: at.Revision, at: at, time: time}
 	for _, k := range reg.All() {
 		s.trees[k.Name] = btree.NewG(treeDegree, objectLess)
 	}
@@ -54,7 +55,7 @@ func (s *state) fork() *state {
 	for k, t := range c.trees {
 		c.trees[k] = t.Clone()
 	}
-	c.claims = s.claims.Clone()
+	c.claims, c.links = s.claims.Clone(), s.links.Clone()
 	return &c
 }
 
@@ -69,7 +70,7 @@ func (s *state) get(kind, tenant, name string) *resource.Object {
 
 func (s *state) put(o *resource.Object) {
 	old, _ := s.trees[o.Kind].ReplaceOrInsert(o)
-	s.unclaim(old)
+	s.forget(old)
 	k, err := s.reg.Kind(o.Kind)
 	if err != nil {
 		return
@@ -77,20 +78,27 @@ func (s *state) put(o *resource.Object) {
 	for _, c := range k.Unique(o) {
 		s.claims.ReplaceOrInsert(claim{o.Kind, c.Value, o.Ref()})
 	}
+	for _, r := range k.Refs(o) {
+		s.links.ReplaceOrInsert(link{key(r.To), key(o.Ref())})
+	}
 }
 
 func (s *state) remove(o *resource.Object) {
 	old, _ := s.trees[o.Kind].Delete(o)
-	s.unclaim(old)
+	s.forget(old)
 }
 
-func (s *state) unclaim(o *resource.Object) {
+// forget drops what o claimed and needed.
+func (s *state) forget(o *resource.Object) {
 	if o == nil {
 		return
 	}
 	if k, err := s.reg.Kind(o.Kind); err == nil {
 		for _, c := range k.Unique(o) {
 			s.claims.Delete(claim{kind: o.Kind, value: c.Value})
+		}
+		for _, r := range k.Refs(o) {
+			s.links.Delete(link{key(r.To), key(o.Ref())})
 		}
 	}
 }

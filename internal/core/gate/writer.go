@@ -100,7 +100,8 @@ func (g *Gate) waiting(members int) *member {
 // flush makes the group durable and then visible, in this order.
 func (g *Gate) flush(b *build) error {
 	gr := &b.group
-	if len(gr.Leaves) == 0 && len(gr.Replies) == 0 && len(gr.Open) == 0 && len(gr.Revoke) == 0 {
+	gr.Statuses = b.coalesce()
+	if len(gr.Leaves) == 0 && len(gr.Statuses) == 0 && len(gr.Replies) == 0 && len(gr.Open) == 0 && len(gr.Revoke) == 0 && !b.moved() {
 		return nil
 	}
 	now := g.opt.Now()
@@ -126,7 +127,7 @@ func (g *Gate) flush(b *build) error {
 // must follow the disk, whichever way it went.
 func (g *Gate) onDisk(ctx context.Context, gr *store.Group) bool {
 	head, err := g.store.Head(ctx)
-	return err == nil && len(gr.Leaves) > 0 && head == gr.Head
+	return err == nil && head == gr.Head && head.Revision+uint64(head.Size) > g.At().Revision+uint64(g.tree.Size())
 }
 
 // sign keeps the checkpoint fresh beside the write path.

@@ -20,6 +20,9 @@ const (
 	Create = "create"
 	Update = "update"
 	Delete = "delete"
+
+	Status   = "status"   // report it; of kinds that have one
+	Finalize = "finalize" // take a finalizer off; of kinds that have them
 )
 
 // tenantActions are asked about a tenant as a whole and not about a record.
@@ -52,7 +55,7 @@ func Schema(reg *resource.Registry) string {
 	}
 	b.WriteString("action \"read\", \"write\";\n")
 	for _, k := range reg.All() {
-		for _, a := range []string{Read, Create, Update, Delete} {
+		for _, a := range Actions(k) {
 			group := "write"
 			if a == Read {
 				group = "read"
@@ -64,6 +67,21 @@ func Schema(reg *resource.Registry) string {
 		action(&b, a, "read", "Tenant")
 	}
 	return b.String()
+}
+
+// Actions lists what can be done to a record of the kind: read, and the writes.
+func Actions(k *resource.Kind) []string {
+	out := []string{Read, Create, Update, Delete}
+	if k.NewStatus != nil {
+		out = append(out, Status)
+	}
+	if len(k.Finalizers) > 0 {
+		out = append(out, Finalize)
+	}
+	for i := range k.Verbs {
+		out = append(out, k.Verbs[i].Name)
+	}
+	return out
 }
 
 func action(b *strings.Builder, name, group, on string) {

@@ -26,13 +26,11 @@ func (k *Kind) complete() error {
 	if t := reflect.TypeOf(k.NewSpec()); t.Elem().Kind() != reflect.Struct {
 		return fmt.Errorf("kind %s: the spec is not a struct", k.Name)
 	}
-	if err := supported(reflect.TypeOf(k.NewSpec()).Elem(), "spec"); err != nil {
-		return fmt.Errorf("kind %s: %w", k.Name, err)
+	if err := labelled(k.Name, reflect.TypeOf(k.NewSpec()).Elem(), "spec"); err != nil {
+		return err
 	}
-	for _, f := range k.Fields() {
-		if f.Label.En == "" || f.Label.Zh == "" {
-			return fmt.Errorf("kind %s: field %s has no label in both languages", k.Name, f.Path)
-		}
+	if err := k.life(); err != nil {
+		return err
 	}
 	for _, c := range k.Columns {
 		if c.Title.En == "" || c.Title.Zh == "" || c.Value == nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/text"
@@ -101,5 +102,24 @@ func (r *Registry) Load(b []byte) (*Object, error) {
 	if err := json.Unmarshal(raw.Spec, o.Spec); err != nil {
 		return nil, fmt.Errorf("read %s: %w", o.Ref(), err)
 	}
+	if k.NewState != nil {
+		o.State = k.NewState() // what the kind had no state for was made before it had one
+		if len(raw.State) > 0 {
+			o.State = reflect.New(reflect.TypeOf(o.State).Elem()).Interface()
+			if err := json.Unmarshal(raw.State, o.State); err != nil {
+				return nil, fmt.Errorf("read the state of %s: %w", o.Ref(), err)
+			}
+		}
+	}
 	return o, nil
+}
+
+// Copy returns a record that shares nothing with o, its status left out.
+func (k *Kind) Copy(o *Object) (*Object, error) {
+	b, err := o.Stored()
+	if err != nil {
+		return nil, err
+	}
+	r := Registry{byName: map[string]*Kind{strings.ToLower(k.Name): k}}
+	return r.Load(b)
 }

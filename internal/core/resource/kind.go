@@ -78,19 +78,23 @@ type Kind struct {
 	Example string // a manifest in YAML, valid by test and used in docs
 
 	Sensitivity   Sensitivity
-	Verbs         []string // on state; none yet for the first kinds
+	Verbs         []Verb   // on state, made with On
+	Finalizers    []string // services that clean up before a record goes: each new record carries them
+	StatusOwner   string   // service that alone reports status; "" = the kind has none
 	ApprovalClass ApprovalClass
 	Retention     time.Duration // of history; 0 = the default, 400 days; Forever = for ever
 	NodeRoles     []string      // roles of nodes that watch and enforce it
 
-	NewSpec  func() any // pointers to the kind's types
-	validate func(*Object, *Report)
-	refs     func(*Object) []Reference
-	unique   func(*Object) []Claim
-	cedar    func(*Object) string
-	grants   func(*Object) []Grant
-	disabled func(*Object) bool
-	access   bool
+	NewSpec   func() any // pointers to the kind's types
+	NewState  func() any // as it is at creation; nil = the kind has no state
+	NewStatus func() any
+	validate  func(*Object, *Report)
+	refs      func(*Object) []Reference
+	unique    func(*Object) []Claim
+	cedar     func(*Object) string
+	grants    func(*Object) []Grant
+	disabled  func(*Object) bool
+	access    bool
 }
 
 // Claim is a value that one record of the kind may hold at a time, over all

@@ -9,7 +9,7 @@ import (
 )
 
 // reservedPlurals are path segments below a tenant that are not kinds.
-var reservedPlurals = []string{"watch", "events", "audit", "usage", "status", "session", "kinds"}
+var reservedPlurals = []string{"watch", "events", "audit", "usage", "status", "session", "kinds", "access", "transaction", "posture"}
 
 // Registry is the explicit list of kinds. It is read-only after NewRegistry.
 type Registry struct {

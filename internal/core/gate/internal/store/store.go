@@ -34,6 +34,8 @@ type Store interface {
 	ReadHashes(indexes []int64) ([]tlog.Hash, error)
 	// Reply is what an idempotency key got; ErrNotFound when it is new.
 	Reply(ctx context.Context, actor, key string) (Reply, error)
+	// Statuses lists the kept statuses.
+	Statuses(ctx context.Context) ([]Status, error)
 	// Sessions lists all sessions.
 	Sessions(ctx context.Context) ([]Session, error)
 	// Close closes the files.
@@ -101,10 +103,18 @@ type Session struct {
 	Created, Expires int64 // µs
 }
 
+// Status is the reported status of one record.
+type Status struct {
+	Kind, Tenant, Name, UID string
+	Revision                uint64
+	Data                    []byte
+}
+
 // Group is what one transaction writes. All slices are in order.
 type Group struct {
 	Head       Head
 	Changes    []Change
+	Statuses   []Status // written after Changes; a deletion there takes the record's status along
 	Leaves     []Leaf
 	FirstHash  int64 // storage index of Hashes[0]
 	Hashes     []tlog.Hash

@@ -12,8 +12,8 @@ import (
 
 // statements are prepared once; Commit alone uses them.
 type statements struct {
-	head, change, remove, record, leaf, payload, node *sql.Stmt
-	open, revoke, purge, reply                        *sql.Stmt
+	head, change, remove, bare, record, status, leaf, payload, node *sql.Stmt
+	open, revoke, purge, reply                                      *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
@@ -25,6 +25,8 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 			ON CONFLICT (id) DO UPDATE SET cell=excluded.cell, epoch=excluded.epoch, revision=excluded.revision, time=excluded.time, size=excluded.size, root=excluded.root`},
 		{&s.change, `INSERT INTO history (revision, kind, tenant, name, uid, action, actor, request, time, seq, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&s.remove, `DELETE FROM record WHERE kind=? AND tenant=? AND name=?`},
+		{&s.bare, `DELETE FROM status WHERE kind=? AND tenant=? AND name=?`},
+		{&s.status, `INSERT OR REPLACE INTO status (kind, tenant, name, uid, revision, data) VALUES (?, ?, ?, ?, ?, ?)`},
 		{&s.record, `INSERT INTO record (kind, tenant, name, revision) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET revision=excluded.revision`},
 		{&s.leaf, `INSERT INTO leaf (seq, body) VALUES (?, ?)`},
 		{&s.payload, `INSERT INTO payload (seq, salts, tenant, actor, name, old, new, reason, context) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
@@ -45,7 +47,7 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 
 func (s *statements) close() error {
 	var errs []error
-	for _, st := range []*sql.Stmt{s.head, s.change, s.remove, s.record, s.leaf, s.payload, s.node, s.open, s.revoke, s.purge, s.reply} {
+	for _, st := range []*sql.Stmt{s.head, s.change, s.remove, s.bare, s.record, s.status, s.leaf, s.payload, s.node, s.open, s.revoke, s.purge, s.reply} {
 		if st != nil {
 			errs = append(errs, st.Close())
 		}
@@ -62,6 +64,7 @@ func (s *Store) Commit(ctx context.Context, g *store.Group) error {
 	defer tx.Rollback()
 	w := writer{ctx: ctx, statements: &s.statements, tx: tx}
 	w.changes(g.Changes)
+	w.statuses(g.Statuses)
 	w.leaves(g)
 	w.sessions(g)
 	w.replies(g)
@@ -108,9 +111,17 @@ func (w *writer) changes(list []store.Change) {
 		w.exec(w.change, c.Revision, c.Kind, c.Tenant, c.Name, c.UID, c.Action, c.Actor, c.Request, c.Time, c.Seq, null(c.Data))
 		if c.Data == nil {
 			w.exec(w.remove, c.Kind, c.Tenant, c.Name)
+			w.exec(w.bare, c.Kind, c.Tenant, c.Name)
 		} else {
 			w.exec(w.record, c.Kind, c.Tenant, c.Name, c.Revision)
 		}
+	}
+}
+
+func (w *writer) statuses(list []store.Status) {
+	for i := range list {
+		x := &list[i]
+		w.exec(w.status, x.Kind, x.Tenant, x.Name, x.UID, x.Revision, x.Data)
 	}
 }
 

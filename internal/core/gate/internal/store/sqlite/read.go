@@ -140,6 +140,18 @@ func (s *Store) Reply(ctx context.Context, actor, key string) (store.Reply, erro
 	return r, nil
 }
 
+// Statuses implements store.Store.
+func (s *Store) Statuses(ctx context.Context) ([]store.Status, error) {
+	var out []store.Status
+	err := each(ctx, s.files.Reader, func(r *sql.Rows) error {
+		var x store.Status
+		err := r.Scan(&x.Kind, &x.Tenant, &x.Name, &x.UID, &x.Revision, &x.Data)
+		out = append(out, x)
+		return err
+	}, `SELECT kind, tenant, name, uid, revision, data FROM status`)
+	return out, err
+}
+
 // Sessions implements store.Store.
 func (s *Store) Sessions(ctx context.Context) ([]store.Session, error) {
 	var out []store.Session

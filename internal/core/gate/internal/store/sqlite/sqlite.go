@@ -14,10 +14,17 @@ import (
 )
 
 // Schema is the number of the tables' form; a store with a higher one is refused.
-const Schema = 1
+const Schema = 2
 
 //go:embed schema.sql
-var schema string
+var schema1 string
+
+//go:embed schema2.sql
+var schema2 string
+
+// steps lead from an empty file to the form of today; a step never changes
+// once it was released.
+func steps() [Schema]string { return [Schema]string{schema1, schema2} }
 
 // Store is a store.Store in one SQLite file.
 type Store struct {
@@ -43,21 +50,17 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	return s, nil
 }
 
-// tables makes the tables of a new file and refuses a newer form.
+// tables brings the file to the form of today, in one transaction, and refuses
+// a newer one.
 func (s *Store) tables(ctx context.Context) error {
-	var tables int
-	if err := s.files.Writer.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE type='table'`).Scan(&tables); err != nil {
-		return fmt.Errorf("read the record store: %w", err)
+	from, err := s.form(ctx)
+	if err != nil {
+		return err
 	}
-	if tables > 0 {
-		var n int
-		err := s.files.Writer.QueryRowContext(ctx, `SELECT schema FROM head`).Scan(&n)
-		if err == nil && n > Schema {
-			return fmt.Errorf("the record store has schema %d; this release reads up to %d", n, Schema)
-		}
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("read the record store: %w", err)
-		}
+	if from > Schema {
+		return fmt.Errorf("the record store has schema %d; this release reads up to %d", from, Schema)
+	}
+	if from == Schema {
 		return nil
 	}
 	tx, err := s.files.Writer.BeginTx(ctx, nil)
@@ -65,13 +68,41 @@ func (s *Store) tables(ctx context.Context) error {
 		return fmt.Errorf("make the record store: %w", err)
 	}
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, schema); err != nil {
+	all := steps()
+	for _, step := range all[from:] {
+		if _, err := tx.ExecContext(ctx, step); err != nil {
+			return fmt.Errorf("make the record store: %w", err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version=%d", Schema)); err != nil {
+		return fmt.Errorf("make the record store: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE head SET schema=?", Schema); err != nil {
 		return fmt.Errorf("make the record store: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("make the record store: %w", err)
 	}
 	return nil
+}
+
+// form reads the number of the tables' form, 0 for a new file. It stands in
+// the file's own user_version, and in head from the first group on; a release
+// before schema 2 wrote it to head alone.
+func (s *Store) form(ctx context.Context) (int, error) {
+	var tables, n, head int
+	err := s.files.Writer.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM sqlite_master WHERE type='table'), user_version FROM pragma_user_version`).Scan(&tables, &n)
+	if err != nil {
+		return 0, fmt.Errorf("read the record store: %w", err)
+	}
+	if tables == 0 {
+		return 0, nil
+	}
+	err = s.files.Writer.QueryRowContext(ctx, `SELECT schema FROM head`).Scan(&head)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("read the record store: %w", err)
+	}
+	return max(n, head, 1), nil
 }
 
 // Close closes the file.

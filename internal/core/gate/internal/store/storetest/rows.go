@@ -87,3 +87,29 @@ func sessions(k *kit) {
 		same(k, "sessions", all(), map[byte]store.Session{1: session(1), 3: session(3), 4: session(4)})
 	})
 }
+
+func statuses(k *kit) {
+	status := func(name, uid string, rev uint64) store.Status {
+		return store.Status{Kind: "Site", Tenant: "acme", Name: name, UID: uid, Revision: rev, Data: []byte(`{"n":"é"}`)}
+	}
+	all := func() map[string]store.Status {
+		out := map[string]store.Status{}
+		for _, x := range ok[[]store.Status](k)(k.Statuses(k.Context())) {
+			out[x.Name] = x
+		}
+		return out
+	}
+	k.commit(store.Group{Statuses: []store.Status{status("a", "u1", 1), status("b", "u2", 2)}})
+	k.commit(store.Group{Statuses: []store.Status{status("a", "u1", 3), status("c", "u3", 4)}})
+	k.both(func() {
+		same(k, "statuses", all(), map[string]store.Status{"a": status("a", "u1", 3), "b": status("b", "u2", 2), "c": status("c", "u3", 4)})
+	})
+	// A deletion takes the status along, and one that follows it in the group stays.
+	gone := func(name string, rev uint64) store.Change {
+		return store.Change{Revision: rev, Kind: "Site", Tenant: "acme", Name: name, UID: "u", Action: "delete", Actor: "x"}
+	}
+	k.commit(store.Group{Changes: []store.Change{gone("a", 5), gone("b", 6)}, Statuses: []store.Status{status("b", "u9", 7)}})
+	k.both(func() {
+		same(k, "statuses", all(), map[string]store.Status{"b": status("b", "u9", 7), "c": status("c", "u3", 4)})
+	})
+}

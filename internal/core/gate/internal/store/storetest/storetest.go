@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"hashes", hashes},
 		{"replies", replies},
 		{"sessions", sessions},
+		{"statuses", statuses},
 		{"reads see every commit that returned", visible},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,6 +150,7 @@ func atomic(k *kit) {
 		same(k, "history", len(ok[[]store.Change](k)(k.Changes(k.Context(), 0, 10))), 1)
 		same(k, "leaves", len(ok[[]store.Leaf](k)(k.Leaves(k.Context(), 0, 10))), 1)
 		same(k, "sessions", len(ok[[]store.Session](k)(k.Sessions(k.Context()))), 0)
+		same(k, "statuses", len(ok[[]store.Status](k)(k.Statuses(k.Context()))), 0)
 		if _, err := k.Reply(k.Context(), "User acme/ann", "k"); !errors.Is(err, store.ErrNotFound) {
 			k.Errorf("reply: %v", err)
 		}
