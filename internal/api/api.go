@@ -5,6 +5,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -95,7 +96,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
 	if _, pattern := a.spec.mux.Handler(r); pattern == "" {
 		c := &call{api: a, w: w, r: r, lang: text.Accept(r.Header.Get("Accept-Language")), req: h.Get("Dun-Request-Id")}
 		c.fail(a.noRoute(r))
@@ -118,6 +118,7 @@ func (a *API) noRoute(r *http.Request) error {
 
 // serve authenticates and runs one operation.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, o *operation) {
+	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(o.maxBody, MaxBody))
 	c := &call{api: a, w: w, r: r, lang: text.Accept(r.Header.Get("Accept-Language")), req: w.Header().Get("Dun-Request-Id")}
 	if err := c.authenticate(o); err != nil {
 		c.fail(err)

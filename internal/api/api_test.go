@@ -230,7 +230,7 @@ func TestErrorsAreProblems(t *testing.T) {
 		{"unknown query", "GET", "/api/v1/platform/sites?label=a", "", nil, 400, "unknown query parameter"},
 		{"doubled query", "GET", "/api/v1/platform/sites?limit=1&limit=2", "", nil, 400, "twice"},
 		{"bad limit", "GET", "/api/v1/platform/sites?limit=0x", "", nil, 400, "limit"},
-		{"too high a limit", "GET", "/api/v1/platform/sites?limit=1001", "", nil, 400, "limit"},
+		{"too high a limit", "GET", "/api/v1/platform/sites?limit=1000001", "", nil, 400, "limit"},
 		{"bad selector", "GET", "/api/v1/platform/sites?labels=a%20b", "", nil, 400, "selector"},
 		{"bad cursor", "GET", "/api/v1/platform/sites?after=AAAA", "", nil, 400, "cursor"},
 		{"empty body", "PUT", "/api/v1/platform/sites/x", "", nil, 400, "invalid"},

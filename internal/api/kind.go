@@ -2,9 +2,7 @@ package api
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"time"
@@ -25,9 +23,9 @@ func (a *API) kind(k *resource.Kind) []operation {
 	one := all + "/{name}"
 	write := []param{{"Idempotency-Key", "Makes a retried write one write, for 24 hours"}, {"Dun-Reason", "Why, for the audit log; UTF-8, percent-encoded"}}
 	h := kindHandler{a, k}
-	return []operation{
+	return append([]operation{
 		{id: "list" + k.Name, method: http.MethodGet, path: all, summary: "List " + k.Plural, status: 200, reply: jsonType, replySchema: k.Name + "List", handle: h.list,
-			query: []param{{"labels", "Selector, as in a=b,c!=d"}, {"limit", "Records on a page, 1 to 1000, default 100"}, {"after", "Cursor of the page before"},
+			query: []param{{"labels", "Selector, as in a=b,c!=d"}, {"limit", "Records on a page, 1 to 1000000, default 100"}, {"after", "Cursor of the page before"},
 				{"watch", "Stream of changes as NDJSON instead of a list: from this position, or with an empty value everything first"}}},
 		{id: "get" + k.Name, method: http.MethodGet, path: one, summary: "Read one", status: 200, reply: jsonType, replySchema: k.Name, handle: h.get,
 			query: []param{{"at", "As it was at this RFC 3339 time"}, {"revision", "As it was right after this revision"}}},
@@ -38,7 +36,7 @@ func (a *API) kind(k *resource.Kind) []operation {
 			query: []param{{"before", "Only below this revision"}, {"limit", "1 to 1000, default 100"}}},
 		{id: "proof" + k.Name, method: http.MethodGet, path: one + "/proof", summary: "Leaf and inclusion proof of a change", status: 200, reply: jsonType, replySchema: "Document", handle: h.proof,
 			query: []param{{"revision", "Of the change; default the newest"}}},
-	}
+	}, h.life(one, write)...)
 }
 
 type kindHandler struct {
@@ -67,16 +65,13 @@ func (h kindHandler) list(c *call) error {
 	if err != nil {
 		return err
 	}
-	p, err := h.a.opt.Gate.List(c.r.Context(), c.actor, gate.ListOptions{
-		Kind: h.k.Name, Tenant: c.r.PathValue("tenant"), Selector: sel, Limit: int(min(limit, gate.MaxPage+1)), After: q.Get("after"),
+	l, err := h.a.opt.Gate.Scan(c.actor, gate.ListOptions{
+		Kind: h.k.Name, Tenant: c.r.PathValue("tenant"), Selector: sel, Limit: int(min(limit, gate.MaxList+1)), After: q.Get("after"),
 	})
 	if err != nil {
 		return err
 	}
-	if p.Items == nil {
-		p.Items = []*resource.Object{}
-	}
-	return c.json(200, map[string]any{"items": p.Items, "next": p.Next, "at": p.At.String()})
+	return c.stream(l)
 }
 
 func (h kindHandler) get(c *call) error {
@@ -141,30 +136,18 @@ func (h kindHandler) read(c *call, want string) (gate.Change, [32]byte, error) {
 	if err != nil {
 		return ch, [32]byte{}, err
 	}
-	if t, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type")); err != nil || t != want {
-		return ch, [32]byte{}, fault.New(fault.Invalid, "send Content-Type: %s", "请使用 Content-Type: %s", want)
-	}
-	body, err := io.ReadAll(c.r.Body)
-	if err != nil {
-		return ch, [32]byte{}, err
-	}
-	n, err := resource.ParseJSON(body)
+	body, err := c.body(want)
 	if err != nil {
 		return ch, [32]byte{}, err
 	}
 	ch = gate.Change{Op: gate.Put, Ref: r}
 	if want == patchType {
-		m, ok := n.Any().(map[string]any)
-		if !ok {
-			return ch, [32]byte{}, fault.New(fault.Invalid, "a patch is an object", "补丁应为对象")
-		}
-		ch.Op, ch.Patch = gate.Patch, m
-		meta, _ := m["metadata"].(map[string]any)
-		rev, _ := meta["revision"].(json.Number)
-		if ch.Revision, err = number(rev.String(), "metadata.revision"); err != nil {
-			return ch, [32]byte{}, err
-		}
-		return ch, c.hash(body), nil
+		ch.Op = gate.Patch
+		return ch, c.hash(body), patchOf(body, &ch)
+	}
+	n, err := resource.ParseJSON(body)
+	if err != nil {
+		return ch, [32]byte{}, err
 	}
 	o, err := h.k.Decode(n)
 	if err != nil {

@@ -24,6 +24,8 @@ type operation struct {
 	header           []param
 	body             string // content type of the request body; "" = none
 	bodySchema       string // component name
+	bodyOptional     bool
+	maxBody          int64  // bytes; 0 = MaxBody
 	status           int    // of success
 	reply            string // content type of the reply
 	replySchema      string
@@ -96,7 +98,7 @@ func (s *spec) mount(a *API, o operation) {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: h.name, In: "header", Schema: &huma.Schema{Type: "string"}, Description: h.doc})
 	}
 	if o.body != "" {
-		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{o.body: {Schema: ref(o.bodySchema)}}}
+		op.RequestBody = &huma.RequestBody{Required: !o.bodyOptional, Content: map[string]*huma.MediaType{o.body: {Schema: ref(o.bodySchema)}}}
 	}
 	ok := &huma.Response{Description: http.StatusText(o.status)}
 	if o.reply != "" {
@@ -126,6 +128,8 @@ func pathDoc(name string) string {
 		return "Name of a tenant; - means every tenant that you may see, where a list is asked"
 	case "name":
 		return "Name of the record"
+	case "finalizer":
+		return "Name of the service that has cleaned up"
 	}
 	return ""
 }
@@ -147,16 +151,28 @@ func (s *spec) schemas(reg *resource.Registry) {
 		"labels": table, "annotations": table, "finalizers": map[string]any{"type": "array", "items": text},
 		"deleting": map[string]any{"type": "string", "format": "date-time"}, "owner": map[string]any{"type": "object"},
 	}})
+	s.component("Transaction", transactionSchema())
 	s.component("Document", map[string]any{"type": "object"})
 	for _, k := range reg.All() {
 		s.component(k.Name+"Spec", k.Schema())
+		state, status := map[string]any{"type": "object"}, map[string]any{"type": "object"}
+		if k.NewState != nil {
+			state = k.StateSchema()
+		}
+		if k.NewStatus != nil {
+			s.component(k.Name+"Status", k.StatusSchema())
+			status = map[string]any{"$ref": "#/components/schemas/" + k.Name + "Status"}
+		}
+		for i := range k.Verbs {
+			s.component(k.Name+"-"+k.Verbs[i].Name, k.Verbs[i].Schema())
+		}
 		s.component(k.Name, map[string]any{
 			"type": "object", "title": k.Title.En, "description": k.Doc.En, "x-title-zh": k.Title.Zh,
 			"required": []string{"kind", "metadata", "spec"}, "properties": map[string]any{
 				"kind": map[string]any{"type": "string", "const": k.Name}, "version": number,
 				"metadata": map[string]any{"$ref": "#/components/schemas/Metadata"},
 				"spec":     map[string]any{"$ref": "#/components/schemas/" + k.Name + "Spec"},
-				"state":    map[string]any{"type": "object"}, "status": map[string]any{"type": "object"},
+				"state":    state, "status": status,
 			},
 		})
 		s.component(k.Name+"List", map[string]any{"type": "object", "required": []string{"items", "at"}, "properties": map[string]any{

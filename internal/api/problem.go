@@ -32,8 +32,8 @@ type ProblemField struct {
 // fail writes err as a problem. What is internal goes to the operator's log
 // under the request id, and nowhere else.
 func (c *call) fail(err error) {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		err = fault.New(fault.Invalid, "the request is larger than %d bytes", "请求超过 %d 字节", MaxBody)
+	if big, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		err = fault.New(fault.Invalid, "the request is larger than %d bytes", "请求超过 %d 字节", big.Limit)
 	}
 	e := fault.Of(err)
 	if e.Code == fault.Internal || e.Code == fault.Unavailable {

@@ -54,35 +54,39 @@ func (a *app) apply() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var last uint64
-		var roles []string
-		// Everything is read and compared before anything is sent, so that a file
-		// with one stale or hidden record changes nothing.
-		steps := make([]*step, len(list))
-		for i, m := range list {
-			if steps[i], err = a.plan(cmd.Context(), c, m, f); err != nil {
-				return err
-			}
-		}
-		for i, m := range list {
-			rev, err := a.carryOut(cmd.Context(), c, steps[i], f)
-			if err != nil {
-				if i > 0 && !f.dryRun {
-					fmt.Fprintln(a.opt.Err, text.F("dun: stopped at record %d of %d; those before it are applied", "dun: 停在第 %d 条记录(共 %d 条);之前的记录已生效", i+1, len(list)).In(a.lang))
-				}
-				return err
-			}
-			if rev > 0 {
-				last = max(last, rev)
-				roles = append(roles, m.kind.NodeRoles...)
-			}
-		}
-		if last == 0 || f.noWait || f.dryRun {
-			return nil
+		last, roles, err := a.applyAll(cmd.Context(), c, list, f)
+		if err != nil || last == 0 || f.noWait {
+			return err
 		}
 		return a.waitEnforced(cmd.Context(), c, last, roles)
 	}
 	return cmd
+}
+
+// batch is how many records go in one transaction.
+const batch = 100
+
+// applyAll brings the records in transactions of up to batch records: each is
+// done whole or not at all. It returns the last revision, 0 when nothing
+// changed, and the roles that enforce what did.
+func (a *app) applyAll(ctx context.Context, c *client, list []document, f applyFlags) (last uint64, roles []string, err error) {
+	for done := 0; done < len(list); done += batch {
+		part := list[done:min(done+batch, len(list))]
+		rev, err := a.applyTogether(ctx, c, part, f)
+		if err != nil {
+			if last > 0 {
+				fmt.Fprintln(a.opt.Err, text.F("dun: stopped after %d of %d records; those are applied", "dun: 已应用 %d 条记录(共 %d 条)后停止", done, len(list)).In(a.lang))
+			}
+			return 0, nil, err
+		}
+		last = max(last, rev)
+		if rev > 0 {
+			for _, m := range part {
+				roles = append(roles, m.kind.NodeRoles...)
+			}
+		}
+	}
+	return last, roles, nil
 }
 
 // document is one record of a file.
@@ -182,16 +186,16 @@ func (a *app) read(name string) ([]part, error) {
 	return out, nil
 }
 
-// step is what one record of a file needs; no method means nothing.
+// step is what one record of a file needs; no change means nothing.
 type step struct {
 	document
-	request
+	change        map[string]any // as a transaction takes it
 	label         string
 	before, after map[string]any // as people read them
 }
 
 // plan reads the live record and compares it with what the file says.
-func (a *app) plan(ctx context.Context, c *client, m document, f applyFlags) (*step, error) {
+func (a *app) plan(ctx context.Context, c *client, m document) (*step, error) {
 	o := m.object
 	s := &step{document: m, label: strings.ToLower(m.kind.Name) + " " + o.Metadata.Tenant + "/" + o.Metadata.Name}
 	live, err := c.get(ctx, m.kind, o.Metadata.Tenant, o.Metadata.Name)
@@ -211,10 +215,9 @@ func (a *app) plan(ctx context.Context, c *client, m document, f applyFlags) (*s
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	s.request = request{header: reasonHeader(f.reason), path: recordPath(m.kind, o.Metadata.Tenant, o.Metadata.Name)}
 	if live == nil {
 		s.after = want
-		s.method, s.body, s.contentType = http.MethodPut, annotated(want, string(last)), "application/json"
+		s.change = map[string]any{"op": "put", "object": annotated(want, string(last))}
 		return s, nil
 	}
 	if s.before, err = manifest(live); err != nil {
@@ -223,50 +226,120 @@ func (a *app) plan(ctx context.Context, c *client, m document, f applyFlags) (*s
 	patch := threeWay(live, s.before, want)
 	s.after, _ = resource.Merge(s.before, patch).(map[string]any)
 	if len(patch) > 0 {
-		s.method, s.body, s.contentType = http.MethodPatch, withRevision(patch, live.Metadata.Revision, string(last)), "application/merge-patch+json"
+		s.change = map[string]any{
+			"op": "patch", "kind": m.kind.Name, "tenant": o.Metadata.Tenant, "name": o.Metadata.Name, "patch": withRevision(patch, live.Metadata.Revision, string(last)),
+		}
 	}
 	return s, nil
 }
 
-// carryOut shows and sends one step and returns the revision of the change, 0
-// when there was none. A conflict means that somebody wrote since it was
-// planned: it is planned again, twice at most, unless the file names the
-// revision or the conflict is about another record.
-func (a *app) carryOut(ctx context.Context, c *client, s *step, f applyFlags) (uint64, error) {
+// applyTogether plans, shows and sends records as one transaction. A conflict
+// means that somebody wrote since they were read: it is planned again, twice
+// at most, unless nothing that is planned changes by it.
+func (a *app) applyTogether(ctx context.Context, c *client, list []document, f applyFlags) (uint64, error) {
 	for try := 0; ; try++ {
-		if s.method == "" {
-			a.say("%s unchanged", "%s 无变化", s.label)
-			return 0, nil
-		}
-		if err := a.showDiff(s.label, s.before, s.after); err != nil {
-			return 0, err
-		}
-		if f.dryRun {
-			a.say("%s would change (dry run)", "%s 将会更改(试运行)", s.label)
-			return 0, nil
-		}
-		res, err := c.do(ctx, s.request)
-		if fault.Is(err, fault.Conflict) && try < 2 && s.object.Metadata.Revision == 0 {
-			again, perr := a.plan(ctx, c, s.document, f)
-			if perr == nil && !(again.method == s.method && reflect.DeepEqual(again.body, s.body)) {
-				s = again
-				continue
+		steps := make([]*step, len(list))
+		var changes []map[string]any
+		for i, m := range list {
+			var err error
+			if steps[i], err = a.plan(ctx, c, m); err != nil {
+				return 0, err
+			}
+			if steps[i].change != nil {
+				changes = append(changes, steps[i].change)
 			}
 		}
-		if err != nil {
+		if err := a.show(steps, f.dryRun); err != nil || f.dryRun || len(changes) == 0 {
 			return 0, err
 		}
-		got, err := c.object(res.body)
+		res, err := c.do(ctx, request{
+			method: http.MethodPost, path: "/api/v1/-/transaction", body: map[string]any{"changes": changes}, contentType: "application/json", header: reasonHeader(f.reason),
+		})
+		if fault.Is(err, fault.Conflict) && try < 2 && a.moved(ctx, c, steps) {
+			continue
+		}
 		if err != nil {
-			return 0, err
+			return 0, named(err, steps)
 		}
-		if s.before == nil {
-			a.say("%s created, revision %d", "%s 已创建,修订 %d", s.label, got.Metadata.Revision)
-		} else {
-			a.say("%s updated, revision %d", "%s 已更新,修订 %d", s.label, got.Metadata.Revision)
-		}
-		return got.Metadata.Revision, nil
+		return a.applied(res.body, steps)
 	}
+}
+
+// named puts the record in the place of its number in a transaction.
+func named(err error, steps []*step) error {
+	e := *fault.Of(err)
+	e.Fields = slices.Clone(e.Fields)
+	i := 0
+	for _, s := range steps {
+		if s.change == nil {
+			continue
+		}
+		for j := range e.Fields {
+			if path, ok := strings.CutPrefix(e.Fields[j].Path, fmt.Sprintf("changes[%d].", i)); ok {
+				e.Fields[j].Path = s.label + ": " + path
+			}
+		}
+		i++
+	}
+	return &e
+}
+
+// moved reports whether the steps would be planned otherwise now.
+func (a *app) moved(ctx context.Context, c *client, steps []*step) bool {
+	for _, s := range steps {
+		again, err := a.plan(ctx, c, s.document)
+		if err != nil {
+			return false
+		}
+		if !reflect.DeepEqual(again.change, s.change) {
+			return true
+		}
+	}
+	return false
+}
+
+// show prints what each step would change.
+func (a *app) show(steps []*step, dryRun bool) error {
+	for _, s := range steps {
+		if s.change == nil {
+			a.say("%s unchanged", "%s 无变化", s.label)
+			continue
+		}
+		if err := a.showDiff(s.label, s.before, s.after); err != nil {
+			return err
+		}
+		if dryRun {
+			a.say("%s would change (dry run)", "%s 将会更改(试运行)", s.label)
+		}
+	}
+	return nil
+}
+
+// applied prints what became of the steps and returns the last revision.
+func (a *app) applied(body []byte, steps []*step) (last uint64, err error) {
+	var reply struct {
+		Results []struct {
+			Revision uint64 `json:"revision"`
+		} `json:"results"`
+	}
+	if err := json.Unmarshal(body, &reply); err != nil {
+		return 0, fault.New(fault.Internal, "the answer cannot be read; is the server of another release?", "无法读取应答;服务器版本是否不同?").Because(err)
+	}
+	i := 0
+	for _, s := range steps {
+		if s.change == nil || i == len(reply.Results) {
+			continue
+		}
+		rev := reply.Results[i].Revision
+		i++
+		if s.before == nil {
+			a.say("%s created, revision %d", "%s 已创建,修订 %d", s.label, rev)
+		} else {
+			a.say("%s updated, revision %d", "%s 已更新,修订 %d", s.label, rev)
+		}
+		last = max(last, rev)
+	}
+	return last, nil
 }
 
 func reasonHeader(reason string) map[string]string {

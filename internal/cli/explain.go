@@ -154,6 +154,7 @@ func (a *app) explainKind() *cobra.Command {
 				rows = append(rows, []string{f.Path, typ, need, f.Label.In(a.lang), f.Help.In(a.lang)})
 			}
 			table(a.opt.Out, []string{a.t("FIELD", "字段"), a.t("TYPE", "类型"), "", a.t("LABEL", "名称"), a.t("MEANING", "含义")}, rows)
+			a.verbs(k)
 			fmt.Fprintf(a.opt.Out, "\n%s\n%s", a.t("Example:", "示例:"), k.Example)
 			return nil
 		},

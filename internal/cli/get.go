@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -152,6 +153,10 @@ func (a *app) delete() *cobra.Command {
 		rev, err := strconv.ParseUint(r.header.Get("Dun-Revision"), 10, 64)
 		if err != nil {
 			return fault.New(fault.Internal, "the answer carries no revision", "应答中没有修订号").Because(err)
+		}
+		if left, err := c.object(r.body); err == nil && left.Metadata.Deleting != nil {
+			a.say("%s %s/%s is being deleted, revision %d; it waits for %s", "%s %s/%s 正在删除,修订 %d,等待 %s 完成清理", k.Short, tenant, args[1], rev, strings.Join(left.Metadata.Finalizers, ", "))
+			return nil
 		}
 		a.say("%s %s/%s deleted, revision %d", "%s %s/%s 已删除,修订 %d", k.Short, tenant, args[1], rev)
 		return a.waitEnforced(cmd.Context(), c, rev, k.NodeRoles)

@@ -6,6 +6,7 @@ package kind
 import (
 	"bytes"
 	"encoding/pem"
+	"fmt"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
@@ -28,8 +29,26 @@ type lighthouseSpec struct {
 	Colour string `json:"colour,omitempty" enum:"white,red" en:"Colour" zh:"颜色"`
 }
 
+type lighthouseState struct {
+	Lit    bool   `json:"lit" en:"Lit" zh:"已点亮"`
+	Keeper string `json:"keeper,omitempty" en:"Keeper" zh:"看守"`
+}
+
+type lightInput struct {
+	Keeper string `json:"keeper" required:"true" format:"name" en:"Keeper" zh:"看守"`
+}
+
 func lighthouse() *resource.Kind {
 	return resource.Define(resource.Kind{
+		NewState: func() any { return &lighthouseState{} },
+		Verbs: []resource.Verb{resource.On(resource.Verb{Name: "kindle", Title: resource.T("Kindle", "点亮"), Doc: resource.T("Lights the lamp.", "点亮灯。")},
+			func(a resource.Act[lighthouseSpec, lighthouseState, lightInput]) error {
+				if a.State.Lit {
+					return resource.Refuse("it burns already", "已经点亮")
+				}
+				*a.State = lighthouseState{Lit: true, Keeper: a.Input.Keeper}
+				return nil
+			})},
 		Name: "Lighthouse", Plural: "lighthouses", Short: "light", Scope: resource.ScopeTenant, Nav: "coast",
 		Title: resource.T("Lighthouse", "灯塔"), Doc: resource.T("A tower with a lamp.", "带灯的塔。"), Version: 1,
 		Columns:     []resource.Column{{Title: resource.T("Colour", "颜色"), Value: func(o *resource.Object) string { return o.Spec.(*lighthouseSpec).Colour }}},
@@ -114,6 +133,17 @@ func TestAKindIsOneFileAndOneLine(t *testing.T) {
 	s.contains(s.run(0, "", "__complete", "get", ""), "light\tLighthouse")
 	s.contains(s.run(0, "", "__complete", "get", "light", ""), "skerryvore")
 
+	// Its verbs come along, too.
+	s.contains(s.run(0, "", "explain", "kind", "light"), "dun do VERB light NAME", "kindle", "--set keeper=text")
+	s.contains(s.run(0, "", "__complete", "do", ""), "kindle\tLighthouse: Kindle")
+	s.contains(s.run(0, "", "__complete", "do", "kindle", "light", ""), "skerryvore")
+	s.contains(s.run(2, "", "do", "kindle", "light", "skerryvore"), "input.keeper: is required")
+	s.contains(s.run(2, "", "do", "burn", "light", "skerryvore"), "no verb")
+	s.contains(s.run(0, "", "do", "kindle", "light", "skerryvore", "--set", "keeper=ann"), "Kindle, revision")
+	s.contains(s.run(6, "", "--lang", "zh", "do", "kindle", "light", "skerryvore", "--set", "keeper=ann"), "已经点亮")
+	s.contains(s.run(0, "", "get", "light", "skerryvore", "-o", "yaml"), "lit: true", "keeper: ann")
+	s.contains(s.run(0, "", "history", "light", "skerryvore"), "kindle")
+
 	// A policy about the new kind validates, and is obeyed.
 	forbid := "kind: Policy\nmetadata: {tenant: platform, name: no-red}\nspec:\n  cedar: |\n" +
 		"    forbid (principal, action == Action::\"lighthouse.delete\", resource is Lighthouse) when { resource.spec.colour == \"red\" && resource.spec.height > 40 };\n"
@@ -123,6 +153,26 @@ func TestAKindIsOneFileAndOneLine(t *testing.T) {
 	s.run(0, "", "delete", "light", "skerryvore")
 	s.contains(s.run(5, "", "get", "light", "skerryvore"), "there is no Lighthouse platform/skerryvore")
 	s.contains(s.run(0, "", "history", "light", "skerryvore"), "delete")
+}
+
+// TestAFileIsOneTransaction: what only the gate can refuse leaves nothing of
+// the file behind, and the order of its records does not matter.
+func TestAFileIsOneTransaction(t *testing.T) {
+	s := newShell(t)
+	light := func(tenant, name string) string {
+		return "---\nkind: Lighthouse\nmetadata: {tenant: " + tenant + ", name: " + name + "}\nspec: {height: 10}\n"
+	}
+	acme := "---\nkind: Tenant\nmetadata: {tenant: platform, name: acme}\n"
+	out := s.run(2, light("platform", "a")+light("nowhere", "b"), "apply", "--no-wait", "-f", "-")
+	s.contains(out, "lighthouse nowhere/b: metadata.tenant: there is no tenant")
+	s.run(5, "", "get", "light", "a")
+	s.contains(s.run(0, light("platform", "a")+light("acme", "b")+acme, "apply", "--no-wait", "-f", "-"), "lighthouse acme/b created", "tenant platform/acme created")
+	var many strings.Builder
+	for i := range 230 {
+		many.WriteString(light("acme", fmt.Sprint("l", i)))
+	}
+	s.contains(s.run(0, many.String(), "apply", "--no-wait", "-f", "-"), "acme/l0 created", "acme/l229 created")
+	s.contains(s.run(0, many.String(), "apply", "--no-wait", "-f", "-"), "acme/l229 unchanged")
 }
 
 // TestApplyMergesThreeWays: what the file said and no longer says goes, what

@@ -105,7 +105,7 @@ func TestAPolicyThatCannotBeInForceIsRefused(t *testing.T) {
 	good := c.change("kind: Policy\nmetadata: {tenant: platform, name: good}\nspec:\n  cedar: 'permit (principal in Role::\"platform/x\", action, resource);'\n")
 	bad := c.change("kind: Policy\nmetadata: {tenant: platform, name: bad}\nspec:\n  cedar: 'permit'\n")
 	_, err := c.do(operator, good, bad)
-	wantField(t, err, "spec.cedar")
+	wantField(t, err, "changes[1].spec.cedar")
 	if c.At() != at {
 		t.Error("a refused policy moved the revision")
 	}

@@ -59,7 +59,7 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 			p, err = b.g.decide(work, req, c, rev, at)
 		}
 		if err != nil {
-			return nil, err
+			return nil, Numbered(err, i, len(req.Changes))
 		}
 		plans = append(plans, p)
 		if p.unchanged {
@@ -68,7 +68,7 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 		if p.kind.Access() {
 			access = true
 			if err := b.repolicy(work, p); err != nil {
-				return nil, err
+				return nil, Numbered(err, i, len(req.Changes))
 			}
 			work.ruled = rev
 		} else {

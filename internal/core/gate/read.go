@@ -18,10 +18,11 @@ import (
 // AllTenants in a list means every tenant that the actor may see.
 const AllTenants = "-"
 
-// Limits of one page.
+// Limits of a list.
 const (
 	DefaultPage = 100
 	MaxPage     = 1000
+	MaxList     = 1_000_000 // of a list that is read record by record
 )
 
 func readAction(kind string) string { return strings.ToLower(kind) + "." + policy.Read }
@@ -61,48 +62,91 @@ type Page struct {
 // List returns what the actor may read. A page holds records as they are now:
 // one that is made behind the cursor while paging appears, none appears twice.
 func (g *Gate) List(ctx context.Context, a identity.Actor, opt ListOptions) (Page, error) {
+	if opt.Limit > MaxPage {
+		return Page{}, tooMany(MaxPage)
+	}
+	l, err := g.Scan(a, opt)
+	if err != nil {
+		return Page{}, err
+	}
+	p := Page{At: l.At}
+	p.Next, err = l.Each(ctx, func(o *resource.Object) bool {
+		p.Items = append(p.Items, o)
+		return true
+	})
+	if err != nil {
+		return Page{}, err
+	}
+	return p, nil
+}
+
+func tooMany(most int) error {
+	return fault.New(fault.Invalid, "limit: want 1 to %d", "limit:应为 1 到 %d", most)
+}
+
+// Listing is a list that is read record by record, as of one revision. While
+// it is held the records of that revision stay in memory.
+type Listing struct {
+	At    resource.Position
+	g     *Gate
+	s     *state
+	actor identity.Actor
+	kind  *resource.Kind
+	opt   ListOptions
+	after *resource.Object
+}
+
+// Scan prepares a list of up to MaxList records.
+func (g *Gate) Scan(a identity.Actor, opt ListOptions) (*Listing, error) {
 	s := g.state.Load()
 	k, err := s.reg.Kind(opt.Kind)
 	if err != nil {
-		return Page{}, err
+		return nil, err
 	}
 	if opt.Limit == 0 {
 		opt.Limit = DefaultPage
 	}
-	if opt.Limit < 0 || opt.Limit > MaxPage {
-		return Page{}, fault.New(fault.Invalid, "limit: want 1 to %d", "limit:应为 1 到 %d", MaxPage)
-	}
-	from := &resource.Object{}
-	if opt.Tenant != AllTenants {
-		from.Metadata.Tenant = opt.Tenant
+	if opt.Limit < 0 || opt.Limit > MaxList {
+		return nil, tooMany(MaxList)
 	}
 	after, err := parseCursor(opt.After, s.at.Epoch)
 	if err != nil {
-		return Page{}, err
+		return nil, err
 	}
-	if after != nil && objectLess(from, after) {
-		from = after
+	return &Listing{At: s.at, g: g, s: s, actor: a, kind: k, opt: opt, after: after}, nil
+}
+
+// Each yields what the actor may read, in the order of tenant and name, and
+// returns the cursor behind the last one, "" at the end. A yield that returns
+// false ends it there.
+func (l *Listing) Each(ctx context.Context, yield func(*resource.Object) bool) (next string, err error) {
+	from := &resource.Object{}
+	if l.opt.Tenant != AllTenants {
+		from.Metadata.Tenant = l.opt.Tenant
 	}
-	p := Page{At: s.at}
-	s.trees[k.Name].AscendGreaterOrEqual(from, func(o *resource.Object) bool {
+	if l.after != nil && objectLess(from, l.after) {
+		from = l.after
+	}
+	count := 0
+	var last *resource.Object
+	l.s.trees[l.kind.Name].AscendGreaterOrEqual(from, func(o *resource.Object) bool {
 		m := &o.Metadata
 		switch {
-		case opt.Tenant != AllTenants && m.Tenant != opt.Tenant || ctx.Err() != nil:
+		case l.opt.Tenant != AllTenants && m.Tenant != l.opt.Tenant || ctx.Err() != nil:
 			return false
-		case after != nil && !objectLess(after, o), !opt.Selector.Matches(m.Labels), !g.ask(s, a, o, readAction(k.Name), "old").Allowed:
+		case l.after != nil && !objectLess(l.after, o), !l.opt.Selector.Matches(m.Labels), !l.g.ask(l.s, l.actor, o, readAction(l.kind.Name), "old").Allowed:
 			return true
-		case len(p.Items) == opt.Limit:
-			last := p.Items[len(p.Items)-1]
-			p.Next = cursor(s.at.Epoch, last.Metadata.Tenant, last.Metadata.Name)
+		case count == l.opt.Limit:
+			next = cursor(l.At.Epoch, last.Metadata.Tenant, last.Metadata.Name)
 			return false
 		}
-		p.Items = append(p.Items, o)
-		return true
+		count, last = count+1, o
+		return yield(o)
 	})
 	if err := ctx.Err(); err != nil {
-		return Page{}, fmt.Errorf("list %s: %w", k.Plural, err)
+		return "", fmt.Errorf("list %s: %w", l.kind.Plural, err)
 	}
-	return p, nil
+	return next, nil
 }
 
 func cursor(epoch, tenant, name string) string {

@@ -23,17 +23,17 @@ func compareRefs(a, b resource.Ref) int {
 // at the records as the request leaves them, so that its order does not
 // matter: a tenant may come after its site, and a site go before its exception.
 func (g *Gate) related(s *state, a identity.Actor, plans []*plan) error {
-	for _, p := range plans {
+	for i, p := range plans {
+		var err error
 		switch {
 		case p.unchanged:
 		case p.next == nil:
-			if err := g.unneeded(s, a, p); err != nil {
-				return err
-			}
+			err = g.unneeded(s, a, p)
 		default:
-			if err := g.grounded(s, a, p); err != nil {
-				return err
-			}
+			err = g.grounded(s, a, p)
+		}
+		if err != nil {
+			return Numbered(err, i, len(plans))
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // Op is what a Change does.
@@ -57,9 +58,11 @@ type Result struct {
 }
 
 const (
-	maxReason  = 1024
-	maxKey     = 128
-	maxChanges = 100
+	maxReason = 1024
+	maxKey    = 128
+
+	// MaxChanges is how many changes one request may hold.
+	MaxChanges = 100
 )
 
 // Apply carries out a request. It returns when the change is on disk, or with
@@ -100,6 +103,21 @@ func (g *Gate) prepare(ctx context.Context, req Request, out *[]Result) (*member
 	return &member{ctx: ctx, run: run, done: make(chan struct{})}, nil
 }
 
+// Numbered says in an error which of several changes it is about.
+func Numbered(err error, i, of int) error {
+	e := fault.Of(err)
+	if of < 2 || e.Code == fault.Internal {
+		return err
+	}
+	n := *e
+	n.Detail = text.F("change %d of %d: %s", "第 %d 项更改(共 %d 项):%s", i+1, of, e.Detail)
+	n.Fields = slices.Clone(e.Fields)
+	for j := range n.Fields {
+		n.Fields[j].Path = fmt.Sprintf("changes[%d].%s", i, n.Fields[j].Path)
+	}
+	return &n
+}
+
 // checkRequest refuses what is wrong whatever the records say, and makes the
 // request independent of the caller's memory. It comes before every look at a
 // record, so that its refusals tell nothing about records.
@@ -107,8 +125,8 @@ func (g *Gate) checkRequest(req *Request) error {
 	switch {
 	case len(req.Changes) == 0:
 		return fault.New(fault.Invalid, "nothing to change", "没有要更改的内容")
-	case len(req.Changes) > maxChanges:
-		return fault.New(fault.Invalid, "more than %d changes in one request", "一个请求中的更改超过 %d 项", maxChanges)
+	case len(req.Changes) > MaxChanges:
+		return fault.New(fault.Invalid, "more than %d changes in one request", "一个请求中的更改超过 %d 项", MaxChanges)
 	case len(req.Reason) > maxReason:
 		return fault.New(fault.Invalid, "the reason is longer than %d bytes", "理由超过 %d 字节", maxReason)
 	case len(req.IdempotencyKey) > maxKey:
@@ -123,12 +141,12 @@ func (g *Gate) checkRequest(req *Request) error {
 		}
 		if c.Op == Put {
 			if c.Object, err = strict(k, c); err != nil {
-				return err
+				return Numbered(err, i, len(req.Changes))
 			}
 		}
 		if c.Op == Act {
 			if err := c.act(k); err != nil {
-				return err
+				return Numbered(err, i, len(req.Changes))
 			}
 		}
 	}

@@ -101,6 +101,16 @@ func (v *Verb) Schema() map[string]any {
 	return schemaOf(reflect.TypeOf(v.newInput()).Elem(), "")
 }
 
+// StateSchema is the JSON Schema of the kind's state; the kind must have one.
+func (k *Kind) StateSchema() map[string]any {
+	return schemaOf(reflect.TypeOf(k.NewState()).Elem(), "")
+}
+
+// StatusSchema is the JSON Schema of the kind's status; the kind must have one.
+func (k *Kind) StatusSchema() map[string]any {
+	return schemaOf(reflect.TypeOf(k.NewStatus()).Elem(), "")
+}
+
 // Fields lists the fields of the verb's input.
 func (v *Verb) Fields() []FieldDoc { return describe(reflect.TypeOf(v.newInput()).Elem(), "input") }
 
