@@ -173,10 +173,12 @@ func (d *Dir) write(name string, mode fs.FileMode, b []byte) error {
 
 // Keys are the secrets of the cell that this process holds.
 type Keys struct {
-	CA     *identity.CA
-	CAPEM  []byte
-	Signer note.Signer
-	VKey   string
+	CA          *identity.CA
+	CAPEM       []byte
+	Signer      note.Signer
+	VKey        string
+	Denials     note.Signer // of the log of denials
+	DenialsVKey string
 }
 
 // Keys reads the cell's keys, or makes them on the first start.
@@ -216,7 +218,24 @@ func (d *Dir) Keys(opt Options) (*Keys, error) {
 		return nil, fault.New(fault.Invalid, "keys/log.key in %s is damaged; restore it", "%s 中的 keys/log.key 已损坏;请恢复", d.Path).Because(errors.New("bad signer key"))
 	}
 	k.VKey = vkey
+	if k.Denials, k.DenialsVKey, err = denialsKey(skey, vkey); err != nil {
+		return nil, fault.New(fault.Invalid, "keys/log.key in %s is damaged; restore it", "%s 中的 keys/log.key 已损坏;请恢复", d.Path).Because(errors.New("bad signer key"))
+	}
 	return k, nil
+}
+
+// denialsKey is the log's key under the name of the log of denials.
+func denialsKey(skey, vkey string) (note.Signer, string, error) {
+	sk, err := audit.DenialsKey(skey)
+	if err != nil {
+		return nil, "", err
+	}
+	vk, err := audit.DenialsVKey(vkey)
+	if err != nil {
+		return nil, "", err
+	}
+	signer, err := note.NewSigner(sk)
+	return signer, vk, err
 }
 
 // File is the path of a file in the directory.

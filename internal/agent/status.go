@@ -31,7 +31,10 @@ func (c *cell) status() telemetry.Status {
 	if !c.behind.IsZero() {
 		node.LagMs = now.Sub(c.behind).Milliseconds()
 	}
-	control := telemetry.Role{Name: "control", State: telemetry.Enforcing, Revision: at.Revision, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
+	control := telemetry.Role{Name: "control", State: telemetry.Enforcing, Revision: at.Revision, Mode: "native", Interfaces: []string{}, Missing: c.gate.Alarms()}
+	if len(control.Missing) > 0 {
+		control.State = telemetry.Degraded
+	}
 	return telemetry.Status{
 		Ready: role.State == telemetry.Enforcing, Version: c.opt.Version, Cell: c.dir.Cell, Epoch: at.Epoch, Revision: at.Revision,
 		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role}, Nodes: []telemetry.Node{node},

@@ -143,6 +143,7 @@ func (c *call) authenticate(o *operation) error {
 	}
 	p, _, err := c.api.opt.Gate.Authenticate(strings.TrimSpace(token))
 	if err != nil {
+		c.api.opt.Gate.Refused(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}, "Session", "authenticate")
 		return err
 	}
 	c.token = strings.TrimSpace(token)

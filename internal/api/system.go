@@ -30,12 +30,14 @@ func (a *API) system() []operation {
 		{id: "events", method: http.MethodGet, path: "/api/v1/{tenant}/events", summary: "Search events, newest first", status: 200, reply: jsonType, replySchema: doc, handle: a.events,
 			query: []param{{"kind", "block, ban, origin, limit …"}, {"request", "Request id"}, {"action", "blocked, detected or allowed"}, {"object", "As in site/shop"},
 				{"since", "RFC 3339 time"}, {"until", "RFC 3339 time"}, {"limit", "1 to 1000, default 100"}, {"after", "Cursor"}, {"order", "newest (default) or oldest"}}},
-		{id: "auditCheckpoint", method: http.MethodGet, path: "/api/v1/-/audit/checkpoint", summary: "Signed head of the log, covering all that was committed before", status: 200, reply: "text/plain", handle: a.checkpoint},
+		{id: "auditCheckpoint", method: http.MethodGet, path: "/api/v1/-/audit/checkpoint", summary: "Signed head of the log, covering all that was committed before", status: 200, reply: "text/plain", handle: a.checkpoint, query: []param{{"log", "main (default) or denials"}}},
+		{id: "auditConsistency", method: http.MethodGet, path: "/api/v1/-/audit/consistency", summary: "Proof that an older log is the beginning of the newest", status: 200, reply: jsonType, replySchema: doc, handle: a.consistency,
+			query: []param{{"log", "main (default) or denials"}, {"from", "Size of the older log"}}},
 		{id: "auditLeaves", method: http.MethodGet, path: "/api/v1/-/audit/leaves", summary: "Leaves with what they commit to", status: 200, reply: jsonType, replySchema: doc, handle: a.leaves,
-			query: []param{{"from", "First number, from 0"}, {"limit", "1 to 1000, default 100"}, {"newest", "Instead of from: only the newest so many"}}},
+			query: []param{{"from", "First number, from 0"}, {"limit", "1 to 1000, default 100"}, {"newest", "Instead of from: only the newest so many"}, {"log", "main (default) or denials"}}},
 		{id: "auditCheck", method: http.MethodGet, path: "/api/v1/-/audit/check", summary: "Prove that records, history and log agree", status: 200, reply: jsonType, replySchema: doc, handle: a.check},
 		{id: "auditExport", method: http.MethodGet, path: "/api/v1/-/audit/export", summary: "Bundle of leaves and proofs", status: 200, reply: "application/x-tar", handle: a.export,
-			query: []param{{"from", "First number"}, {"to", "Last number"}, {"tenant", "Only leaves of this tenant"}}},
+			query: []param{{"from", "First number"}, {"to", "Last number"}, {"tenant", "Only leaves of this tenant"}, {"log", "main (default) or denials"}}},
 	}
 }
 
@@ -108,8 +110,17 @@ func (a *API) events(c *call) error {
 	return c.json(200, map[string]any{"items": list, "next": next})
 }
 
+// book opens the log that the query names.
+func (c *call) book() (*gate.Book, error) {
+	return c.api.opt.Gate.Book(c.actor, c.r.URL.Query().Get("log"))
+}
+
 func (a *API) checkpoint(c *call) error {
-	b, err := a.opt.Gate.Checkpoint(c.r.Context(), c.actor)
+	book, err := c.book()
+	if err != nil {
+		return err
+	}
+	b, err := book.Checkpoint(c.r.Context())
 	if err != nil {
 		return err
 	}
@@ -118,6 +129,22 @@ func (a *API) checkpoint(c *call) error {
 		a.opt.Log.Debug("client left", "req", c.req, "err", err)
 	}
 	return nil
+}
+
+func (a *API) consistency(c *call) error {
+	from, err := number(c.r.URL.Query().Get("from"), "from")
+	if err != nil {
+		return err
+	}
+	book, err := c.book()
+	if err != nil {
+		return err
+	}
+	proof, note, err := book.Consistency(c.r.Context(), int64(from))
+	if err != nil {
+		return err
+	}
+	return c.json(200, map[string]any{"from": from, "proof": proof, "checkpoint": string(note)})
 }
 
 // LeafJSON is one leaf as the API shows it; null = erased or withheld.
@@ -142,11 +169,15 @@ func (a *API) leaves(c *call) error {
 	if err != nil {
 		return err
 	}
+	book, err := c.book()
+	if err != nil {
+		return err
+	}
 	if newest > 0 {
-		limit, from = min(newest, gate.MaxPage), uint64(a.opt.Gate.LogSize())
+		limit, from = min(newest, gate.MaxPage), uint64(book.Size())
 		from -= min(from, limit)
 	}
-	list, err := a.opt.Gate.Leaves(c.r.Context(), c.actor, from, int(min(limit, gate.MaxPage)))
+	list, err := book.Leaves(c.r.Context(), from, int(min(limit, gate.MaxPage)))
 	if err != nil {
 		return err
 	}
@@ -176,11 +207,12 @@ func (a *API) export(c *call) error {
 		return err
 	}
 	tenant := v.Get("tenant")
-	if err := a.opt.Gate.May(c.actor, "audit.read", resource.Platform); err != nil {
+	book, err := c.book()
+	if err != nil {
 		return err
 	}
 	w := &lateWriter{c: c}
-	err = a.opt.Gate.Export(c.r.Context(), c.actor, w, func(e audit.Entry) bool {
+	err = book.Export(c.r.Context(), w, func(e audit.Entry) bool {
 		return e.Seq >= from && (to == 0 || e.Seq <= to) && (tenant == "" || string(e.Values[audit.FieldTenant]) == tenant)
 	})
 	if err != nil && w.begun {

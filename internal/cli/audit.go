@@ -53,7 +53,32 @@ func (l *leafJSON) open() (audit.Leaf, audit.Values, error) {
 	return leaf, v, nil
 }
 
-func (c *client) leaves(cmd *cobra.Command, q url.Values) ([]leafJSON, error) {
+// logFlag adds --log.
+func (a *app) logFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "log", "main", a.t("which log: main, or denials (what was refused)", "日志:main,或 denials(被拒绝的请求)"))
+	if err := cmd.RegisterFlagCompletionFunc("log", cobra.FixedCompletions([]string{"main", "denials"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		fmt.Fprintln(a.opt.Err, err)
+	}
+}
+
+// pinned is the origin and the key of a log, as the profile pins them: the key
+// of the main log tells that of the denials.
+func (c *client) pinned(log string) (origin, vkey string, err error) {
+	origin, vkey = c.profile.Log.Origin, c.profile.Log.VKey
+	if vkey == "" {
+		return "", "", fault.New(fault.Invalid, "profile %s pins no log key (log.vkey)", "配置 %s 没有固定日志密钥(log.vkey)", c.file)
+	}
+	if log != "denials" {
+		return origin, vkey, nil
+	}
+	if vkey, err = audit.DenialsVKey(vkey); err != nil {
+		return "", "", fault.New(fault.Invalid, "profile %s: log.vkey is no key", "配置 %s:log.vkey 不是有效密钥", c.file).Because(err)
+	}
+	return origin + "/denials", vkey, nil
+}
+
+func (c *client) leaves(cmd *cobra.Command, log string, q url.Values) ([]leafJSON, error) {
+	q.Set("log", log)
 	r, err := c.do(cmd.Context(), request{method: http.MethodGet, path: "/api/v1/-/audit/leaves", query: q})
 	if err != nil {
 		return nil, err
@@ -70,78 +95,6 @@ func (c *client) leaves(cmd *cobra.Command, q url.Values) ([]leafJSON, error) {
 // doesNotVerify ends a verification that found a difference: exit 20.
 func doesNotVerify(err error) error {
 	return &found{text.F("does not verify: %s", "校验不通过:%s", clean(err.Error()))}
-}
-
-func (a *app) auditVerify() *cobra.Command {
-	return &cobra.Command{
-		Use: "verify", Args: cobra.NoArgs,
-		Short: a.t("Verify the whole log against the key that the profile pins", "用配置中固定的密钥校验整个日志"),
-		Long: a.t("Fetches the signed checkpoint and every leaf, checks the signature with the pinned key, each leaf with what it commits to, and the tree with the signed root.\nThen asks the cell to prove that each record is what its newest leaf says. Exit code 20 when anything differs.",
-			"获取已签名的检查点和全部叶子,用固定的密钥核对签名,逐一核对叶子的承诺,并核对树根。\n随后要求集群证明每条记录与其最新叶子一致。如有不符,退出码为 20。"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			vkey := c.profile.Log.VKey
-			if vkey == "" {
-				return fault.New(fault.Invalid, "profile %s pins no log key (log.vkey)", "配置 %s 没有固定日志密钥(log.vkey)", c.file)
-			}
-			r, err := c.do(cmd.Context(), request{method: http.MethodGet, path: "/api/v1/-/audit/checkpoint"})
-			if err != nil {
-				return err
-			}
-			head, err := audit.OpenCheckpoint(r.body, vkey)
-			if err != nil {
-				return doesNotVerify(fmt.Errorf("checkpoint: %w", err))
-			}
-			if head.Origin != c.profile.Log.Origin {
-				return doesNotVerify(fmt.Errorf("the checkpoint is of %s, the profile pins %s", head.Origin, c.profile.Log.Origin))
-			}
-			erased, err := a.verifyLeaves(cmd, c, head)
-			if err != nil {
-				return err
-			}
-			a.say("log      %s", "日志     %s", head.Origin)
-			a.say("leaves   %d verified, %d erased", "叶子     已校验 %d,已抹除 %d", head.Size, erased)
-			a.say("root     %s", "根       %s", head.Root.String())
-			a.say("signed   by the pinned key", "签名     由固定的密钥签署")
-			return a.checkRecords(cmd, c)
-		},
-	}
-}
-
-// verifyLeaves rebuilds the tree from every leaf and compares the root.
-func (a *app) verifyLeaves(cmd *cobra.Command, c *client, head audit.Checkpoint) (erased int, err error) {
-	tree := audit.NewTree()
-	for tree.Size() < head.Size {
-		list, err := c.leaves(cmd, url.Values{"from": {strconv.FormatInt(tree.Size(), 10)}, "limit": {"500"}})
-		if err != nil {
-			return 0, err
-		}
-		if len(list) == 0 {
-			return 0, doesNotVerify(fmt.Errorf("leaf %d is missing", tree.Size()))
-		}
-		for i := range list {
-			if tree.Size() == head.Size {
-				break
-			}
-			if list[i].Seq != uint64(tree.Size()) {
-				return 0, doesNotVerify(fmt.Errorf("leaf %d is missing", tree.Size()))
-			}
-			if _, _, err := list[i].open(); err != nil {
-				return 0, doesNotVerify(err)
-			}
-			if list[i].Salts[audit.FieldTenant] == nil {
-				erased++
-			}
-			tree.Append(audit.LeafHash(list[i].Leaf))
-		}
-	}
-	if tree.Root() != head.Root {
-		return 0, doesNotVerify(errors.New("the leaves do not give the signed root"))
-	}
-	return erased, nil
 }
 
 func (a *app) checkRecords(cmd *cobra.Command, c *client) error {
@@ -163,7 +116,7 @@ func (a *app) checkRecords(cmd *cobra.Command, c *client) error {
 }
 
 func (a *app) auditExport() *cobra.Command {
-	var file, tenant string
+	var file, tenant, log string
 	var from, to uint64
 	cmd := &cobra.Command{
 		Use: "export -o FILE", Args: cobra.NoArgs,
@@ -173,6 +126,7 @@ func (a *app) auditExport() *cobra.Command {
 	f.StringVarP(&file, "output", "o", "", a.t("file to write; - is standard output", "写入的文件;- 为标准输出"))
 	f.StringVarP(&tenant, "tenant", "t", "", a.t("only leaves of this tenant", "仅限此租户的叶子"))
 	f.Uint64Var(&from, "from", 0, a.t("first leaf", "起始叶子"))
+	a.logFlag(cmd, &log)
 	f.Uint64Var(&to, "to", 0, a.t("last leaf (default: the newest)", "末尾叶子(默认最新)"))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if file == "" {
@@ -182,7 +136,11 @@ func (a *app) auditExport() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		q := url.Values{"from": {strconv.FormatUint(from, 10)}}
+		q := url.Values{"from": {strconv.FormatUint(from, 10)}, "log": {log}}
+		_, vkey, err := c.pinned(log)
+		if err != nil {
+			return err
+		}
 		if to > 0 {
 			q.Set("to", strconv.FormatUint(to, 10))
 		}
@@ -202,7 +160,7 @@ func (a *app) auditExport() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a.say("%s written, %d bytes; check it with: dun-verify --key '%s' %s", "已写入 %s,%d 字节;校验命令:dun-verify --key '%s' %s", file, n, c.profile.Log.VKey, file)
+		a.say("%s written, %d bytes; check it with: dun-verify --key '%s' %s", "已写入 %s,%d 字节;校验命令:dun-verify --key '%s' %s", file, n, vkey, file)
 		return nil
 	}
 	return cmd

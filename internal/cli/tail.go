@@ -18,7 +18,7 @@ import (
 type tailQuery struct {
 	n                                  int
 	actor, kind, record, class, action string
-	since, until                       string
+	since, until, log                  string
 	from, to                           time.Time
 }
 
@@ -46,7 +46,7 @@ func (a *app) auditTail() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "tail", Args: cobra.NoArgs,
 		Short:   a.t("Show the newest leaves, each checked against what it commits to", "显示最新的叶子,并逐一核对其承诺"),
-		Example: "  dun audit tail -n 50\n  dun audit tail --actor zhou --kind Site --since 7d",
+		Example: "  dun audit tail -n 50\n  dun audit tail --actor zhou --kind Site --since 7d\n  dun audit tail --log denials --since 1h",
 	}
 	f := cmd.Flags()
 	f.IntVarP(&q.n, "number", "n", 20, a.t("how many, 1 to 1000", "数量,1 到 1000"))
@@ -57,6 +57,7 @@ func (a *app) auditTail() *cobra.Command {
 	f.StringVar(&q.action, "action", "", a.t("only this action: create, update, delete …", "仅限此动作:create、update、delete ……"))
 	f.StringVar(&q.since, "since", "", a.t("not older than this: 15m, 2h, 7d or a time", "不早于:15m、2h、7d 或具体时间"))
 	f.StringVar(&q.until, "until", "", a.t("not newer than this", "不晚于"))
+	a.logFlag(cmd, &q.log)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if q.n < 1 || q.n > 1000 {
 			return fault.New(fault.Invalid, "-n %d: want 1 to 1000", "-n %d:应为 1 到 1000", q.n)
@@ -103,7 +104,7 @@ func (a *app) auditTail() *cobra.Command {
 // in the order of the log.
 func (c *client) tail(cmd *cobra.Command, q *tailQuery) ([]opened, error) {
 	const page = 1000
-	newest, err := c.leaves(cmd, url.Values{"newest": {strconv.Itoa(page)}})
+	newest, err := c.leaves(cmd, q.log, url.Values{"newest": {strconv.Itoa(page)}})
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +132,7 @@ func (c *client) tail(cmd *cobra.Command, q *tailQuery) ([]opened, error) {
 			break
 		}
 		from := first - min(first, page)
-		if newest, err = c.leaves(cmd, url.Values{"from": {strconv.FormatUint(from, 10)}, "limit": {strconv.FormatUint(first-from, 10)}}); err != nil {
+		if newest, err = c.leaves(cmd, q.log, url.Values{"from": {strconv.FormatUint(from, 10)}, "limit": {strconv.FormatUint(first-from, 10)}}); err != nil {
 			return nil, err
 		}
 	}

@@ -30,11 +30,20 @@ type checkpoints struct {
 	signed chan struct{}    // closed at each signature
 }
 
-func loadCheckpoints(opt Options, tree *audit.Tree, r tlog.HashReader) (*checkpoints, error) {
-	origin := audit.Origin(opt.Cell)
+// checkpointOptions say who signs which log, and where the newest one lies.
+type checkpointOptions struct {
+	file, origin string
+	signer       note.Signer
+	vkey         string
+}
+
+func loadCheckpoints(opt checkpointOptions, tree *audit.Tree, r tlog.HashReader) (*checkpoints, error) {
 	c := &checkpoints{
-		file: opt.CheckpointFile, origin: origin, signer: opt.Signer, wake: make(chan struct{}, 1), size: -1, signed: make(chan struct{}),
-		want: audit.Checkpoint{Origin: origin, Size: tree.Size(), Root: tree.Root()},
+		file: opt.file, origin: opt.origin, signer: opt.signer, wake: make(chan struct{}, 1), size: -1, signed: make(chan struct{}),
+		want: audit.Checkpoint{Origin: opt.origin, Size: tree.Size(), Root: tree.Root()},
+	}
+	if tree.Size() == 0 {
+		c.size = 0 // there is nothing to sign yet
 	}
 	if c.file == "" {
 		return c, nil
@@ -46,7 +55,7 @@ func loadCheckpoints(opt Options, tree *audit.Tree, r tlog.HashReader) (*checkpo
 	if err != nil {
 		return nil, fmt.Errorf("read the checkpoint: %w", err)
 	}
-	p, err := audit.OpenCheckpoint(b, opt.VKey)
+	p, err := audit.OpenCheckpoint(b, opt.vkey)
 	if err != nil {
 		return nil, fmt.Errorf("the checkpoint %s does not verify: %w", c.file, err)
 	}
@@ -127,6 +136,10 @@ func (c *checkpoints) newest() ([]byte, int64, <-chan struct{}) {
 // replaceFile writes b so that after a power cut the file is old or new, never
 // torn.
 func replaceFile(name string, b []byte) error {
+	err := os.MkdirAll(filepath.Dir(name), 0o700)
+	if err != nil {
+		return fmt.Errorf("write the checkpoint: %w", err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".checkpoint-*")
 	if err != nil {
 		return fmt.Errorf("write the checkpoint: %w", err)

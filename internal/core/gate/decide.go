@@ -181,12 +181,6 @@ func (g *Gate) context(a identity.Actor, phase string) policy.Context {
 	return policy.Context{Phase: phase, Door: a.Door, Source: a.Source, MFA: a.MFA, Time: g.opt.Now(), Request: a.Request}
 }
 
-// deny counts a refusal and tells the operator.
-func (g *Gate) deny(a identity.Actor, r resource.Ref, action string, policies []string) {
-	g.denied.Add(1)
-	g.opt.Log.Info("denied", "actor", a.String(), "kind", r.Kind, "tenant", r.Tenant, "name", r.Name, "action", action, "policies", policies, "req", a.Request)
-}
-
 func notFound(r resource.Ref) error {
 	return fault.New(fault.NotFound, "there is no %s", "%s 不存在", r)
 }

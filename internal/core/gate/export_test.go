@@ -15,7 +15,7 @@ const MaxSessions = maxSessions
 // Tuned returns o with what only tests may set: the length of the ring, the
 // pause between signatures, and a store around the real one.
 func (o Options) Tuned(ring int, signEvery time.Duration, wrap func(store.Store) store.Store) Options {
-	o.tuning = tuning{ring: ring, signEvery: signEvery, store: wrap}
+	o.tuning = tuning{ring: ring, signEvery: signEvery, store: wrap, denials: 50 * time.Millisecond}
 	return o
 }
 
@@ -48,4 +48,11 @@ func (g *Gate) Together(calls ...func()) {
 	}
 	close(release)
 	all.Wait()
+}
+
+// BreakDenials makes every write of the log of denials fail.
+func (g *Gate) BreakDenials() {
+	if err := g.denials.store.Close(); err != nil {
+		panic(err)
+	}
 }

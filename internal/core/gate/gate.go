@@ -36,6 +36,7 @@ type Options struct {
 	Registry       *resource.Registry
 	Signer         note.Signer // of the log
 	VKey           string
+	Denials        DenialOptions
 	Now            func() time.Time
 	Log            *slog.Logger
 
@@ -46,6 +47,7 @@ type Options struct {
 type tuning struct {
 	ring      int
 	signEvery time.Duration
+	denials   time.Duration // window of their rate
 	store     func(store.Store) store.Store
 }
 
@@ -68,7 +70,8 @@ type Gate struct {
 	state    atomic.Pointer[state]
 	ring     *ring
 	sessions *sessions
-	signed   *checkpoints
+	main     *ledger
+	denials  *denials // nil = refusals are only counted
 	founding atomic.Bool
 
 	queue   chan *member
@@ -112,10 +115,19 @@ func Open(ctx context.Context, opt Options) (*Gate, error) {
 	if err := g.load(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	g.signed.resume()
-	g.done.Add(2)
+	if opt.Denials.Path != "" {
+		if g.denials, err = openDenials(ctx, &opt, g.epoch, cmp.Or(opt.tuning.denials, denialWindow), g.stop); err != nil {
+			return nil, errors.Join(err, st.Close())
+		}
+		g.denials.signed.resume()
+		g.denials.stopped.Add(1)
+		go g.denials.write()
+		g.done.Go(func() { g.sign(g.denials.signed) })
+	}
+	g.main.signed.resume()
+	g.done.Add(1)
 	go g.write()
-	go g.sign()
+	g.done.Go(func() { g.sign(g.main.signed) })
 	return g, nil
 }
 
@@ -135,7 +147,9 @@ func (g *Gate) load(ctx context.Context) error {
 	if g.tree.Root() != head.Root {
 		return errors.New("the audit tree does not match its root; restore from a backup")
 	}
-	if g.signed, err = loadCheckpoints(g.opt, g.tree, g.store); err != nil {
+	g.main = &ledger{store: g.store, vkey: g.opt.VKey, stop: g.stop}
+	g.main.signed, err = loadCheckpoints(checkpointOptions{g.opt.CheckpointFile, audit.Origin(g.opt.Cell), g.opt.Signer, g.opt.VKey}, g.tree, g.store)
+	if err != nil {
 		return err
 	}
 	s := newState(g.opt.Registry, resource.Position{Epoch: head.Epoch, Revision: head.Revision}, head.Time)
@@ -179,7 +193,12 @@ func (g *Gate) load(ctx context.Context) error {
 func (g *Gate) Close() error {
 	g.once.Do(func() { close(g.stop) })
 	g.done.Wait()
-	return errors.Join(g.signed.finish(), g.store.Close())
+	var errs []error
+	if g.denials != nil {
+		g.denials.stopped.Wait()
+		errs = append(errs, g.denials.signed.finish(), g.denials.store.Close())
+	}
+	return errors.Join(append(errs, g.main.signed.finish(), g.store.Close())...)
 }
 
 // At is the position of the newest committed change.

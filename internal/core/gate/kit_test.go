@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,8 @@ type cell struct {
 	ring  int
 	wrap  func(store.Store) store.Store
 	log   *slog.Logger
+
+	denials bool
 	*gate.Gate
 }
 
@@ -74,6 +77,19 @@ func (c *cell) tryOpen() (err error) {
 	opt := gate.Options{
 		Path: c.file("records.db"), CheckpointFile: c.file("checkpoint"),
 		Cell: "testcell", Node: "n1", Registry: c.reg, Signer: signer, VKey: c.vkey, Now: c.clock.now, Log: c.log,
+	}
+	if c.denials {
+		sk, err := audit.DenialsKey(c.skey)
+		if err != nil {
+			return err
+		}
+		opt.Denials.Path, opt.Denials.CheckpointFile = c.file("denials.db"), c.file("denials")
+		if opt.Denials.Signer, err = note.NewSigner(sk); err != nil {
+			return err
+		}
+		if opt.Denials.VKey, err = audit.DenialsVKey(c.vkey); err != nil {
+			return err
+		}
 	}
 	g, err := gate.Open(context.Background(), opt.Tuned(c.ring, time.Millisecond, c.wrap))
 	if err == nil {
@@ -227,4 +243,41 @@ func (c *cell) staff(tenant, name, role, cedar string) identity.Actor {
 		"kind: RoleBinding\n"+meta+name+"-"+role+"}\nspec: {role: "+role+", subjects: [{kind: User, name: "+name+"}]}\n",
 		"kind: Policy\n"+meta+role+"}\nspec:\n  cedar: |\n    "+cedar+"\n")
 	return user(tenant, name)
+}
+
+// book opens a log as the operator.
+func (c *cell) book(name string) *gate.Book {
+	c.t.Helper()
+	b, err := c.Book(operator, name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return b
+}
+
+// LogSize is the number of leaves of the main log.
+func (c *cell) LogSize() int64 { return c.book(gate.MainLog).Size() }
+
+func (c *cell) Checkpoint(ctx context.Context, a identity.Actor) ([]byte, error) {
+	b, err := c.Book(a, gate.MainLog)
+	if err != nil {
+		return nil, err
+	}
+	return b.Checkpoint(ctx)
+}
+
+func (c *cell) Leaves(ctx context.Context, a identity.Actor, from uint64, limit int) ([]audit.Entry, error) {
+	b, err := c.Book(a, "")
+	if err != nil {
+		return nil, err
+	}
+	return b.Leaves(ctx, from, limit)
+}
+
+func (c *cell) Export(ctx context.Context, a identity.Actor, w io.Writer, want func(audit.Entry) bool) error {
+	b, err := c.Book(a, gate.MainLog)
+	if err != nil {
+		return err
+	}
+	return b.Export(ctx, w, want)
 }

@@ -37,10 +37,21 @@ type leafContext struct {
 	Founding      bool     `json:"founding"`
 }
 
+// leafEnv is what a leaf's context says of the place where it was made.
+type leafEnv struct {
+	node, epoch string
+	founding    bool
+}
+
 func (b *build) leaf(f fact) error {
+	return appendLeaf(&b.group, b.tree, f, leafEnv{b.g.opt.Node, b.g.epoch, b.g.founding.Load()})
+}
+
+// appendLeaf adds the leaf of f to a group and to the tree.
+func appendLeaf(g *store.Group, tree *audit.Tree, f fact, env leafEnv) error {
 	c := leafContext{
 		Request: f.actor.Request, Policies: slices.Compact(slices.Sorted(slices.Values(f.policies))), Source: f.actor.Source, Door: f.actor.Door,
-		Node: b.g.opt.Node, Epoch: b.g.epoch, Founding: b.g.founding.Load(),
+		Node: env.node, Epoch: env.epoch, Founding: env.founding,
 	}
 	if c.Policies == nil {
 		c.Policies = []string{} // an array in the format, not null
@@ -55,18 +66,18 @@ func (b *build) leaf(f fact) error {
 	}
 	salts := audit.NewSalts()
 	leaf := audit.Leaf{
-		Seq: uint64(b.tree.Size()), Revision: f.revision, Time: time.UnixMicro(f.time).UTC(), Class: f.class,
+		Seq: uint64(tree.Size()), Revision: f.revision, Time: time.UnixMicro(f.time).UTC(), Class: f.class,
 		Kind: f.kind, Action: f.action, Commitments: audit.CommitAll(salts, v),
 	}
 	body, err := leaf.MarshalBinary()
 	if err != nil {
 		return fmt.Errorf("encode a leaf: %w", err)
 	}
-	b.group.Leaves = append(b.group.Leaves, store.Leaf{
+	g.Leaves = append(g.Leaves, store.Leaf{
 		Seq: leaf.Seq, Body: body, Salts: joinSalts(salts), Tenant: v[audit.FieldTenant], Actor: v[audit.FieldActor], Name: v[audit.FieldName],
 		Old: f.oldRev, New: f.newRev, Reason: v[audit.FieldReason], Context: context,
 	})
-	b.group.Hashes = append(b.group.Hashes, b.tree.Append(audit.LeafHash(body))...)
+	g.Hashes = append(g.Hashes, tree.Append(audit.LeafHash(body))...)
 	return nil
 }
 

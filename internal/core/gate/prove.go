@@ -35,13 +35,9 @@ func (g *Gate) Prove(ctx context.Context, a identity.Actor, ref resource.Ref, re
 	if err != nil {
 		return Proof{}, err
 	}
-	note, err := g.checkpoint(ctx)
+	note, head, err := g.main.head(ctx)
 	if err != nil {
 		return Proof{}, err
-	}
-	head, err := audit.OpenCheckpoint(note, g.opt.VKey)
-	if err != nil {
-		return Proof{}, fmt.Errorf("read our own checkpoint: %w", err)
 	}
 	rows, err := g.store.Leaves(ctx, c.Seq, 1)
 	if err != nil || len(rows) == 0 {

@@ -117,7 +117,7 @@ func (g *Gate) flush(b *build) error {
 	}
 	g.tree = b.tree
 	// Before anybody sees the records: whoever does may ask for their proof.
-	g.signed.advance(gr.Head.Size, gr.Head.Root)
+	g.main.signed.advance(gr.Head.Size, gr.Head.Root)
 	g.sessions.apply(gr.Open, gr.Revoke)
 	g.ring.publish(b.changes, b.state.at.Revision, func() { g.state.Store(b.state) })
 	return nil
@@ -130,18 +130,17 @@ func (g *Gate) onDisk(ctx context.Context, gr *store.Group) bool {
 	return err == nil && head == gr.Head && head.Revision+uint64(head.Size) > g.At().Revision+uint64(g.tree.Size())
 }
 
-// sign keeps the checkpoint fresh beside the write path.
-func (g *Gate) sign() {
-	defer g.done.Done()
+// sign keeps a log's checkpoint fresh beside the write path.
+func (g *Gate) sign(c *checkpoints) {
 	for {
 		select {
 		case <-g.stop:
 			return
-		case <-g.signed.wake:
+		case <-c.wake:
 		}
-		if err := g.signed.sign(); err != nil {
+		if err := c.sign(); err != nil {
 			g.opt.Log.Error("checkpoint not signed", "err", err)
-			g.signed.again()
+			c.again()
 		}
 		t := time.NewTimer(cmp.Or(g.opt.tuning.signEvery, checkpointAt))
 		select {
