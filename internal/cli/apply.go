@@ -70,8 +70,8 @@ const batch = 100
 // done whole or not at all. It returns the last revision, 0 when nothing
 // changed, and the roles that enforce what did.
 func (a *app) applyAll(ctx context.Context, c *client, list []document, f applyFlags) (last uint64, roles []string, err error) {
-	for done := 0; done < len(list); done += batch {
-		part := list[done:min(done+batch, len(list))]
+	for done := 0; done < len(list); {
+		part := firstBatch(list[done:])
 		rev, err := a.applyTogether(ctx, c, part, f)
 		if err != nil {
 			if last > 0 {
@@ -79,6 +79,7 @@ func (a *app) applyAll(ctx context.Context, c *client, list []document, f applyF
 			}
 			return 0, nil, err
 		}
+		done += len(part)
 		last = max(last, rev)
 		if rev > 0 {
 			for _, m := range part {
@@ -231,6 +232,21 @@ func (a *app) plan(ctx context.Context, c *client, m document) (*step, error) {
 		}
 	}
 	return s, nil
+}
+
+// firstBatch is what goes in one transaction: up to batch records, none of
+// them twice, so that of two records of one name the later one counts.
+func firstBatch(list []document) []document {
+	seen := map[resource.Ref]bool{}
+	for i, m := range list {
+		ref := m.object.Ref()
+		ref.UID = ""
+		if i == batch || seen[ref] {
+			return list[:i]
+		}
+		seen[ref] = true
+	}
+	return list
 }
 
 // applyTogether plans, shows and sends records as one transaction. A conflict

@@ -12,7 +12,6 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -117,7 +116,7 @@ func (v *verifier) continues() error {
 	if v.seen == nil {
 		return fault.New(fault.Invalid, "nothing was verified before; run dun audit verify once without --quick", "尚未做过完整校验;请先不带 --quick 运行一次 dun audit verify")
 	}
-	if v.seen.Size > 0 && v.seen.Size < v.head.Size {
+	if v.seen.Size < v.head.Size {
 		r, err := v.c.do(v.cmd.Context(), request{
 			method: http.MethodGet, path: "/api/v1/-/audit/consistency", query: url.Values{"log": {v.log}, "from": {strconv.FormatInt(v.seen.Size, 10)}},
 		})
@@ -125,8 +124,8 @@ func (v *verifier) continues() error {
 			return err
 		}
 		var in struct {
-			Proof      []tlog.Hash `json:"proof"`
-			Checkpoint string      `json:"checkpoint"`
+			Proof      audit.Growth `json:"proof"`
+			Checkpoint string       `json:"checkpoint"`
 		}
 		if err := json.Unmarshal(r.body, &in); err != nil {
 			return doesNotVerify(fmt.Errorf("the proof cannot be read: %w", err))
@@ -135,11 +134,11 @@ func (v *verifier) continues() error {
 			return doesNotVerify(fmt.Errorf("checkpoint: %w", err))
 		}
 		v.note = []byte(in.Checkpoint)
-		if err := tlog.CheckTree(in.Proof, v.head.Size, v.head.Root, v.seen.Size, v.seen.Root); err != nil {
-			return doesNotVerify(fmt.Errorf("the log of %d leaves is no continuation of the one of %d seen last: %w", v.head.Size, v.seen.Size, err))
+		if err := audit.CheckGrowth(in.Proof, v.head, *v.seen); err != nil {
+			return doesNotVerify(err)
 		}
-	} else if v.seen.Size == v.head.Size && v.seen.Root != v.head.Root {
-		return doesNotVerify(errors.New("another log of the same size was signed"))
+	} else if err := audit.CheckGrowth(nil, v.head, *v.seen); err != nil {
+		return doesNotVerify(err)
 	}
 	v.remember()
 	v.a.say("log      %s", "日志     %s", v.head.Origin)

@@ -200,3 +200,27 @@ func checkSignatureLines(block []byte, limit int) error {
 	}
 	return nil
 }
+
+// CheckGrowth verifies that the log of older is the beginning of the log of
+// newer (RFC 6962 section 2.1.2). Both must be of one origin.
+func CheckGrowth(proof []tlog.Hash, newer, older Checkpoint) error {
+	if newer.Origin != older.Origin {
+		return fmt.Errorf("a log of %s cannot continue one of %s", newer.Origin, older.Origin)
+	}
+	if older.Size < 1 || older.Size > newer.Size || len(proof) > 64 {
+		return fmt.Errorf("a log of %d leaves cannot continue one of %d", newer.Size, older.Size)
+	}
+	if older.Size == newer.Size {
+		if older.Root != newer.Root {
+			return errors.New("another log of the same size was signed")
+		}
+		return nil
+	}
+	if err := tlog.CheckTree(proof, newer.Size, newer.Root, older.Size, older.Root); err != nil {
+		return fmt.Errorf("the log of %d leaves is no continuation of the one of %d: %w", newer.Size, older.Size, err)
+	}
+	return nil
+}
+
+// Growth is a proof for CheckGrowth as it travels: standard base64 of each hash.
+type Growth []tlog.Hash

@@ -44,8 +44,8 @@ type denials struct {
 	ledger
 	queue      chan fact
 	kick       chan chan struct{} // asks for what waits to be written now
-	suppressed atomic.Uint64 // since the last leaf that told of them
-	broken     atomic.Bool   // the last write failed
+	suppressed atomic.Uint64      // since the last leaf that told of them
+	broken     atomic.Bool        // the last write failed
 	stopped    sync.WaitGroup
 	tree       *audit.Tree
 	env        leafEnv
