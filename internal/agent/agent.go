@@ -143,6 +143,7 @@ func (c *cell) openGate(ctx context.Context, stop *closers) error {
 	}
 	g, err := gate.Open(ctx, gate.Options{
 		Path: c.dir.File("records.db"), CheckpointFile: c.dir.File("tiles/checkpoint"), Cell: c.dir.Cell, Node: nodeName,
+		Memory:   memoryBudget(),
 		Denials:  gate.DenialOptions{Path: c.dir.File("denials.db"), CheckpointFile: c.dir.File("tiles/denials/checkpoint"), Signer: c.keys.Denials, VKey: c.keys.DenialsVKey},
 		Registry: reg, Signer: c.keys.Signer, VKey: c.keys.VKey, Now: c.opt.Now, Log: c.opt.Log,
 	})

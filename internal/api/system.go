@@ -36,6 +36,7 @@ func (a *API) system() []operation {
 		{id: "auditLeaves", method: http.MethodGet, path: "/api/v1/-/audit/leaves", summary: "Leaves with what they commit to", status: 200, reply: jsonType, replySchema: doc, handle: a.leaves,
 			query: []param{{"from", "First number, from 0"}, {"limit", "1 to 1000, default 100"}, {"newest", "Instead of from: only the newest so many"}, {"log", "main (default) or denials"}}},
 		{id: "auditCheck", method: http.MethodGet, path: "/api/v1/-/audit/check", summary: "Prove that records, history and log agree", status: 200, reply: jsonType, replySchema: doc, handle: a.check},
+		{id: "auditErase", method: http.MethodPost, path: "/api/v1/{tenant}/audit/erase", summary: "Erase what history and log say about a record that is gone", body: jsonType, bodySchema: doc, status: 200, reply: jsonType, replySchema: doc, handle: a.erase},
 		{id: "auditExport", method: http.MethodGet, path: "/api/v1/-/audit/export", summary: "Bundle of leaves and proofs", status: 200, reply: "application/x-tar", handle: a.export,
 			query: []param{{"from", "First number"}, {"to", "Last number"}, {"tenant", "Only leaves of this tenant"}, {"log", "main (default) or denials"}}},
 	}

@@ -20,7 +20,7 @@ import (
 
 func (a *app) audit() *cobra.Command {
 	cmd := &cobra.Command{Use: "audit", Short: a.t("Read, verify and export the audit log", "查看、校验和导出审计日志")}
-	return a.group(cmd, a.auditTail(), a.auditVerify(), a.auditExport())
+	return a.group(cmd, a.auditTail(), a.auditVerify(), a.auditExport(), a.auditErase())
 }
 
 // leafJSON is one leaf as the API sends it.

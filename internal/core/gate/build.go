@@ -22,7 +22,7 @@ type build struct {
 	group   store.Group
 	pending map[uint64][]byte // stored bytes of the group's own revisions
 	replies map[string]int    // index into group.Replies by actor and key
-	changes []resource.Change // for watchers
+	changes []moved           // for watchers
 	access  bool              // policy moved: the group ends
 }
 
@@ -130,7 +130,7 @@ func (b *build) record(work *state, req *Request, plans []*plan) ([]Result, erro
 		out = append(out, r)
 		reply.Results = append(reply.Results, store.Outcome{Revision: r.Revision, Unchanged: r.Unchanged})
 	}
-	work.at, work.time = b.state.at, b.state.time
+	work.at, work.time, work.weight = b.state.at, b.state.time, b.state.weight
 	b.state = work
 	if req.IdempotencyKey != "" {
 		reply.Time = b.g.opt.Now().UnixMicro()
@@ -167,6 +167,9 @@ func (b *build) one(req *Request, p *plan) (Result, error) {
 			return Result{}, err
 		}
 	}
+	if err := b.weigh(len(data) - len(old)); err != nil {
+		return Result{}, err
+	}
 	newRev := rev
 	if p.next == nil {
 		newRev = 0
@@ -184,7 +187,7 @@ func (b *build) one(req *Request, p *plan) (Result, error) {
 	b.group.Changes = append(b.group.Changes, c)
 	b.state.at.Revision, b.state.time = rev, at
 	b.pending[rev] = data
-	b.changes = append(b.changes, resource.Change{Ref: subject.Ref(), Object: p.next, Revision: rev})
+	b.changes = append(b.changes, moved{resource.Change{Ref: subject.Ref(), Object: p.next, Revision: rev}, len(data)})
 	return Result{Ref: subject.Ref(), Object: p.next, Revision: rev, Created: p.old == nil}, nil
 }
 
@@ -212,10 +215,12 @@ type mark struct {
 	state *state
 	at    resource.Position
 	time  int64
+
+	weight int64
 }
 
 func (b *build) mark() mark {
-	return mark{b.group, len(b.changes), b.tree.Clone(), b.state, b.state.at, b.state.time}
+	return mark{b.group, len(b.changes), b.tree.Clone(), b.state, b.state.at, b.state.time, b.state.weight}
 }
 
 func (b *build) reset(m mark) {
@@ -225,7 +230,7 @@ func (b *build) reset(m mark) {
 		}
 	}
 	b.group, b.changes, b.tree = m.group, b.changes[:m.watch], m.tree
-	b.state, b.state.at, b.state.time = m.state, m.at, m.time
+	b.state, b.state.at, b.state.time, b.state.weight = m.state, m.at, m.time, m.weight
 }
 
 // now is the time of a leaf that changes no record; it takes its place in the

@@ -47,7 +47,7 @@ func (g *Gate) Check(ctx context.Context, a identity.Actor) (CheckReport, error)
 	if c.tree.Root() != head.Root {
 		return c.rep, fault.New(fault.Internal, "the leaves do not give the signed root", "叶子与已签名的根不一致")
 	}
-	if err := errors.Join(c.nodes(), c.rest(head.Size)); err != nil {
+	if err := errors.Join(c.nodes(), c.rest(head.Size), c.told()); err != nil {
 		return c.rep, damaged(err)
 	}
 	if err := c.records(); err != nil {
@@ -73,6 +73,9 @@ type checker struct {
 	last   uint64         // revision up to which rows were read
 	newest map[resource.Ref]uint64
 	rep    CheckReport
+
+	erased, missing         []uint64 // leaves without payload, revisions without row
+	toldLeaves, toldVersion []spans  // what the log says of them
 }
 
 func (c *checker) leaf(l *store.Leaf) error {
@@ -86,12 +89,27 @@ func (c *checker) leaf(l *store.Leaf) error {
 	}
 	erased := l.Salts == nil
 	for f, salt := range e.Salts {
-		if !erased && salt == nil {
+		if erased || salt != nil {
+			continue
+		}
+		switch {
+		case audit.Field(f) == audit.FieldOld && l.Old != 0:
+			c.missing = append(c.missing, l.Old)
+		case audit.Field(f) == audit.FieldNew && l.New != 0:
+		default:
 			return fmt.Errorf("leaf %d: its %s is gone and was not erased", l.Seq, audit.Field(f))
 		}
 	}
+	if leaf.Class == audit.Erasure && !erased {
+		var f erasureFact
+		if err := json.Unmarshal(e.Values[audit.FieldReason], &f); err != nil {
+			return fmt.Errorf("leaf %d: read what it erased: %w", l.Seq, err)
+		}
+		c.toldLeaves, c.toldVersion = append(c.toldLeaves, f.Leaves), append(c.toldVersion, f.Revisions)
+	}
 	if erased {
 		c.rep.Erased++
+		c.erased = append(c.erased, l.Seq)
 	} else if err := leaf.Check(e.Salts, e.Values); err != nil {
 		return fmt.Errorf("leaf %d: %w", l.Seq, err)
 	}
@@ -147,10 +165,12 @@ func (c *checker) change(l *audit.Leaf, e *audit.Entry, erased bool) error {
 	case row != nil && row.Revision < l.Revision:
 		return fmt.Errorf("revision %d of history has no leaf", row.Revision)
 	case row == nil || row.Revision != l.Revision:
-		if erased {
-			return nil // went with the payload
+		c.missing = append(c.missing, l.Revision) // the log has to tell of it
+		if !erased && e.Values[audit.FieldNew] == nil && e.Salts[audit.FieldNew] != nil {
+			ref := resource.Ref{Kind: l.Kind, Tenant: string(e.Values[audit.FieldTenant]), Name: string(e.Values[audit.FieldName])}
+			delete(c.newest, ref) // a deletion whose row expired
 		}
-		return fmt.Errorf("revision %d is missing in history", l.Revision)
+		return nil
 	}
 	c.rows = c.rows[1:]
 	var context leafContext
@@ -180,6 +200,32 @@ func (c *checker) change(l *audit.Leaf, e *audit.Entry, erased bool) error {
 		delete(c.newest, ref)
 	default:
 		c.newest[ref] = row.Revision
+	}
+	return nil
+}
+
+// told holds what is gone to what the log says was erased, and the reverse:
+// nothing went without a leaf, and nothing came back.
+func (c *checker) told() error {
+	leaves, versions := union(c.toldLeaves...), union(c.toldVersion...)
+	for _, part := range []struct {
+		what      string
+		gone, log spans
+	}{{"payload of leaf", spansOf(c.erased), leaves}, {"history of revision", spansOf(c.missing), versions}} {
+		for _, r := range part.gone {
+			for n := r[0]; n <= r[1]; n++ {
+				if !part.log.has(n) {
+					return fmt.Errorf("the %s %d is gone, and the log tells of no erasure", part.what, n)
+				}
+			}
+		}
+		for _, r := range part.log {
+			for n := r[0]; n <= r[1]; n++ {
+				if !part.gone.has(n) {
+					return fmt.Errorf("the %s %d was erased and is there", part.what, n)
+				}
+			}
+		}
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ const MaxSessions = maxSessions
 
 // Tuned returns o with what only tests may set: the length of the ring, the
 // pause between signatures, and a store around the real one.
-func (o Options) Tuned(ring int, signEvery time.Duration, wrap func(store.Store) store.Store) Options {
-	o.tuning = tuning{ring: ring, signEvery: signEvery, store: wrap, denials: 50 * time.Millisecond}
+func (o Options) Tuned(ring, ringBytes int, signEvery time.Duration, wrap func(store.Store) store.Store) Options {
+	o.tuning = tuning{ring: ring, ringBytes: ringBytes, signEvery: signEvery, store: wrap, denials: 50 * time.Millisecond}
 	return o
 }
 

@@ -37,6 +37,7 @@ type Options struct {
 	Signer         note.Signer // of the log
 	VKey           string
 	Denials        DenialOptions
+	Memory         int64 // bytes of all records as stored that may be held; 0 = 2 GiB
 	Now            func() time.Time
 	Log            *slog.Logger
 
@@ -46,6 +47,7 @@ type Options struct {
 // tuning is what this package's own tests set; zero values mean the defaults.
 type tuning struct {
 	ring      int
+	ringBytes int
 	signEvery time.Duration
 	denials   time.Duration // window of their rate
 	store     func(store.Store) store.Store
@@ -57,6 +59,8 @@ const (
 	maxWrites    = 1000           // changes after which a transaction takes no more members
 	queueLength  = 1024           // writes that wait; more wait in their callers
 	ringLength   = 100_000        // changes that a watcher may lag behind
+	ringBytes    = 64 << 20       // of them, as stored
+	memoryBudget = 2 << 30        // a million records of 2 KiB (design section 1)
 	replyLife    = 24 * time.Hour // of an idempotency key
 	replyPurge   = 10 * time.Minute
 	checkpointAt = time.Second // at most one signature in this time
@@ -72,6 +76,7 @@ type Gate struct {
 	sessions *sessions
 	main     *ledger
 	denials  *denials // nil = refusals are only counted
+	kept     retention
 	founding atomic.Bool
 
 	queue   chan *member
@@ -96,6 +101,7 @@ func Open(ctx context.Context, opt Options) (*Gate, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+	opt.Memory = cmp.Or(opt.Memory, memoryBudget)
 	compiler, err := policy.NewCompiler(opt.Registry)
 	if err != nil {
 		return nil, err
@@ -109,7 +115,7 @@ func Open(ctx context.Context, opt Options) (*Gate, error) {
 	}
 	g := &Gate{
 		opt: opt, compiler: compiler, store: st, queue: make(chan *member, queueLength), stop: make(chan struct{}), stopped: make(chan struct{}),
-		ring: newRing(cmp.Or(opt.tuning.ring, ringLength)), sessions: newSessions(),
+		ring: newRing(cmp.Or(opt.tuning.ring, ringLength), cmp.Or(opt.tuning.ringBytes, ringBytes)), sessions: newSessions(),
 	}
 	g.founding.Store(true) // until approvals know a second founder
 	if err := g.load(ctx); err != nil {
@@ -127,6 +133,7 @@ func Open(ctx context.Context, opt Options) (*Gate, error) {
 	g.main.signed.resume()
 	g.done.Add(1)
 	go g.write()
+	g.done.Go(g.retain)
 	g.done.Go(func() { g.sign(g.main.signed) })
 	return g, nil
 }
@@ -162,6 +169,7 @@ func (g *Gate) load(ctx context.Context) error {
 			return fmt.Errorf("%s is of revision %d, above the head's %d; restore from a backup", o.Ref(), o.Metadata.Revision, head.Revision)
 		}
 		s.put(o)
+		s.weight += int64(len(b))
 		return nil
 	})
 	if err != nil {

@@ -40,7 +40,9 @@ type cell struct {
 	wrap  func(store.Store) store.Store
 	log   *slog.Logger
 
-	denials bool
+	denials   bool
+	memory    int64
+	ringBytes int
 	*gate.Gate
 }
 
@@ -76,7 +78,7 @@ func (c *cell) tryOpen() (err error) {
 	}
 	opt := gate.Options{
 		Path: c.file("records.db"), CheckpointFile: c.file("checkpoint"),
-		Cell: "testcell", Node: "n1", Registry: c.reg, Signer: signer, VKey: c.vkey, Now: c.clock.now, Log: c.log,
+		Cell: "testcell", Node: "n1", Registry: c.reg, Signer: signer, VKey: c.vkey, Now: c.clock.now, Log: c.log, Memory: c.memory,
 	}
 	if c.denials {
 		sk, err := audit.DenialsKey(c.skey)
@@ -91,7 +93,7 @@ func (c *cell) tryOpen() (err error) {
 			return err
 		}
 	}
-	g, err := gate.Open(context.Background(), opt.Tuned(c.ring, time.Millisecond, c.wrap))
+	g, err := gate.Open(context.Background(), opt.Tuned(c.ring, c.ringBytes, time.Millisecond, c.wrap))
 	if err == nil {
 		c.Gate = g
 	}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"sort"
 	"sync"
 
 	"github.com/dun-sec/dun/internal/core/identity"
@@ -9,69 +10,76 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
-// ring keeps the last changes for watchers. There is no queue for each
-// watcher: who falls behind lists again, and nobody waits for him.
+// ring keeps the last changes for watchers, bounded in number and in bytes.
+// There is no queue for each watcher: who falls behind lists again, and nobody
+// waits for him.
 type ring struct {
 	mu    sync.Mutex
-	size  int               // of buf when full
-	buf   []resource.Change // revisions ascending; position i at buf[i % size]
-	first int               // index of the oldest
-	floor uint64            // changes up to here are no longer in buf
-	head  uint64            // newest revision
-	moved chan struct{}     // closed at each publish
+	most  int     // changes
+	room  int     // bytes of what they hold
+	list  []moved // revisions ascending; those below start are given up
+	start int
+	held  int           // bytes of list[start:]
+	floor uint64        // changes up to here are given up
+	head  uint64        // newest revision
+	wake  chan struct{} // closed at each publish
 }
 
-func newRing(capacity int) *ring {
-	return &ring{size: capacity, buf: make([]resource.Change, 0, min(capacity, 1024)), moved: make(chan struct{})}
+// moved is one change and its size in the ring, in bytes as stored.
+type moved struct {
+	resource.Change
+	size int
+}
+
+func newRing(most, room int) *ring {
+	return &ring{most: most, room: room, wake: make(chan struct{})}
 }
 
 func (r *ring) reset(head uint64) { r.floor, r.head = head, head }
 
 // publish makes a group visible: visible runs while no reader can see half.
-func (r *ring) publish(changes []resource.Change, head uint64, visible func()) {
+func (r *ring) publish(changes []moved, head uint64, visible func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range changes {
-		if len(r.buf) < r.size {
-			r.buf = append(r.buf, c)
-			continue
-		}
-		r.floor = r.buf[r.first].Revision
-		r.buf[r.first] = c
-		r.first = (r.first + 1) % r.size
+		r.list = append(r.list, c)
+		r.held += c.size
+	}
+	for len(r.list)-r.start > r.most || r.held > r.room && r.start < len(r.list) {
+		old := &r.list[r.start]
+		r.floor, r.held = old.Revision, r.held-old.size
+		*old = moved{}
+		r.start++
+	}
+	if r.start > 1024 && r.start > len(r.list)/2 {
+		n := copy(r.list, r.list[r.start:])
+		clear(r.list[n:])
+		r.list, r.start = r.list[:n], 0
 	}
 	r.head = head
 	visible()
-	close(r.moved)
-	r.moved = make(chan struct{})
+	close(r.wake)
+	r.wake = make(chan struct{})
 }
 
 // after returns up to limit changes above rev, how far they reach, and what
 // to wait for; ok is false when some are gone.
-func (r *ring) after(rev uint64, limit int) (out []resource.Change, at uint64, moved <-chan struct{}, ok bool) {
+func (r *ring) after(rev uint64, limit int) (out []resource.Change, at uint64, wake <-chan struct{}, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if rev < r.floor {
 		return nil, 0, nil, false
 	}
-	// Binary search: revisions ascend.
-	lo, hi := 0, len(r.buf)
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if r.buf[(r.first+mid)%len(r.buf)].Revision <= rev {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	for i := lo; i < len(r.buf) && len(out) < limit; i++ {
-		out = append(out, r.buf[(r.first+i)%len(r.buf)])
+	live := r.list[r.start:]
+	lo := sort.Search(len(live), func(i int) bool { return live[i].Revision > rev })
+	for i := lo; i < len(live) && len(out) < limit; i++ {
+		out = append(out, live[i].Change)
 	}
 	at = r.head
-	if lo+len(out) < len(r.buf) {
+	if lo+len(out) < len(live) {
 		at = out[len(out)-1].Revision
 	}
-	return out, at, r.moved, true
+	return out, at, r.wake, true
 }
 
 const feedBatch = 1000

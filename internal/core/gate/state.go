@@ -24,6 +24,7 @@ type state struct {
 	ruled  uint64 // revision since which snap is in force; at a start that of the start
 	at     resource.Position
 	time   int64 // µs, of at
+	weight int64 // bytes of all records as stored, statuses among them
 }
 
 type claim struct {

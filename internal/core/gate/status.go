@@ -65,8 +65,12 @@ func (b *build) setStatus(a identity.Actor, k *resource.Kind, ref resource.Ref, 
 	if d := g.ask(b.state, a, old, actionName(k, policy.Status), "old"); !d.Allowed || a.Principal != identity.Service(k.StatusOwner).Principal {
 		return nil, g.forbidden(a, k, ref, policy.Status, d)
 	}
-	if had, err := json.Marshal(old.Status); err != nil || old.Status != nil && bytes.Equal(had, data) {
+	had, err := json.Marshal(old.Status)
+	if err != nil || old.Status != nil && bytes.Equal(had, data) {
 		return old, err
+	}
+	if err := b.weigh(len(data) - len(had)); err != nil {
+		return nil, err
 	}
 	o := *old
 	o.Status = next
@@ -79,7 +83,7 @@ func (b *build) setStatus(a identity.Actor, k *resource.Kind, ref resource.Ref, 
 	b.group.Statuses = append(b.group.Statuses, store.Status{
 		Kind: k.Name, Tenant: o.Metadata.Tenant, Name: o.Metadata.Name, UID: o.Metadata.UID, Revision: rev, Data: data,
 	})
-	b.changes = append(b.changes, resource.Change{Ref: o.Ref(), Object: &o, Revision: rev})
+	b.changes = append(b.changes, moved{resource.Change{Ref: o.Ref(), Object: &o, Revision: rev}, len(data)})
 	return &o, nil
 }
 
@@ -117,6 +121,7 @@ func (s *state) loadStatuses(list []store.Status) error {
 			return err
 		}
 		o.Metadata.StatusRevision = x.Revision
+		s.weight += int64(len(x.Data))
 		s.put(&o)
 	}
 	return nil

@@ -28,6 +28,9 @@ const (
 // tenantActions are asked about a tenant as a whole and not about a record.
 var tenantActions = []string{"event.read", "audit.read", "status.read"}
 
+// tenantWrites are such actions that change something.
+var tenantWrites = []string{"audit.erase"}
+
 // contextType is the context of every decision.
 const contextType = `{phase: String, door: String, source?: ipaddr, mfa: Bool, time: datetime, request: String, changeRequest?: String}`
 
@@ -65,6 +68,9 @@ func Schema(reg *resource.Registry) string {
 	}
 	for _, a := range tenantActions {
 		action(&b, a, "read", "Tenant")
+	}
+	for _, a := range tenantWrites {
+		action(&b, a, "write", "Tenant")
 	}
 	return b.String()
 }

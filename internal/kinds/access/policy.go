@@ -38,7 +38,7 @@ spec:
       resource
     );
 `,
-		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalPolicy,
+		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalPolicy, Retention: resource.Forever,
 	}, resource.Behaviour[PolicySpec]{
 		Cedar: func(_ *resource.Metadata, s *PolicySpec) string { return s.Cedar },
 	})

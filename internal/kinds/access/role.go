@@ -23,6 +23,6 @@ func Role() *resource.Kind {
 metadata: {tenant: platform, name: netops}
 spec: {description: Runs the edge and its sites}
 `,
-		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalPolicy,
+		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalPolicy, Retention: resource.Forever,
 	}, resource.Behaviour[RoleSpec]{})
 }

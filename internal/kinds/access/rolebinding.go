@@ -42,7 +42,7 @@ spec:
   role: netops
   subjects: [{kind: User, name: zhou-min}]
 `,
-		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalPolicy,
+		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalPolicy, Retention: resource.Forever,
 	}, resource.Behaviour[RoleBindingSpec]{
 		Validate: func(_ *resource.Metadata, s *RoleBindingSpec, r *resource.Report) {
 			seen := map[Subject]bool{}

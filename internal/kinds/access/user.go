@@ -37,7 +37,7 @@ func User() *resource.Kind {
 metadata: {tenant: platform, name: zhou-min}
 spec: {displayName: Zhou Min, email: zhou.min@example.com}
 `,
-		Sensitivity: resource.SensitivityPersonal, ApprovalClass: resource.ApprovalImportant,
+		Sensitivity: resource.SensitivityPersonal, ApprovalClass: resource.ApprovalImportant, Retention: resource.Forever,
 	}, resource.Behaviour[UserSpec]{
 		Disabled: func(_ *resource.Metadata, s *UserSpec) bool { return s.Disabled },
 		Validate: func(_ *resource.Metadata, s *UserSpec, r *resource.Report) {

@@ -28,6 +28,10 @@ type Store interface {
 	Change(ctx context.Context, revision uint64) (Change, error)
 	// Changes lists changes in order, above the revision after.
 	Changes(ctx context.Context, after uint64, limit int) ([]Change, error)
+	// Expired lists versions of a kind that went out of force before a time
+	// (µs), oldest first: those that another one followed before it, and
+	// deletions that are older.
+	Expired(ctx context.Context, kind string, before int64, limit int) ([]Expired, error)
 	// Leaves lists leaves in order from seq.
 	Leaves(ctx context.Context, from uint64, limit int) ([]Leaf, error)
 	// ReadHashes reads tree hashes by tlog's storage index.
@@ -110,6 +114,19 @@ type Status struct {
 	Data                    []byte
 }
 
+// Expired is a version that is past its retention.
+type Expired struct {
+	Revision  uint64
+	Seq, Next uint64 // leaves of it and of what followed it; Next is 0 where nothing followed
+	Deletion  bool
+}
+
+// Salts replaces the salts of a leaf's payload.
+type Salts struct {
+	Seq   uint64
+	Salts []byte
+}
+
 // Group is what one transaction writes. All slices are in order.
 type Group struct {
 	Head       Head
@@ -118,6 +135,9 @@ type Group struct {
 	Leaves     []Leaf
 	FirstHash  int64 // storage index of Hashes[0]
 	Hashes     []tlog.Hash
+	Erase      []uint64 // leaves whose payload goes
+	Drop       []uint64 // revisions whose rows of history go; never of a live record's newest
+	Salts      []Salts
 	Replies    []Reply
 	Open       []Session
 	Revoke     [][]byte // hashes of sessions

@@ -13,7 +13,7 @@ import (
 // statements are prepared once; Commit alone uses them.
 type statements struct {
 	head, change, remove, bare, record, status, leaf, payload, node *sql.Stmt
-	open, revoke, purge, reply                                      *sql.Stmt
+	open, revoke, purge, reply, erase, drop, salts                  *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
@@ -31,6 +31,9 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 		{&s.leaf, `INSERT INTO leaf (seq, body) VALUES (?, ?)`},
 		{&s.payload, `INSERT INTO payload (seq, salts, tenant, actor, name, old, new, reason, context) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&s.node, `INSERT INTO node (id, hash) VALUES (?, ?)`},
+		{&s.erase, `DELETE FROM payload WHERE seq=?`},
+		{&s.drop, `DELETE FROM history WHERE revision=?`},
+		{&s.salts, `UPDATE payload SET salts=? WHERE seq=?`},
 		{&s.open, `INSERT INTO session (hash, kind, tenant, name, epoch, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)`},
 		{&s.revoke, `DELETE FROM session WHERE hash=?`},
 		{&s.purge, `DELETE FROM reply WHERE time < ?`},
@@ -47,7 +50,7 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 
 func (s *statements) close() error {
 	var errs []error
-	for _, st := range []*sql.Stmt{s.head, s.change, s.remove, s.bare, s.record, s.status, s.leaf, s.payload, s.node, s.open, s.revoke, s.purge, s.reply} {
+	for _, st := range []*sql.Stmt{s.head, s.change, s.remove, s.bare, s.record, s.status, s.leaf, s.payload, s.node, s.open, s.revoke, s.purge, s.reply, s.erase, s.drop, s.salts} {
 		if st != nil {
 			errs = append(errs, st.Close())
 		}
@@ -66,6 +69,7 @@ func (s *Store) Commit(ctx context.Context, g *store.Group) error {
 	w.changes(g.Changes)
 	w.statuses(g.Statuses)
 	w.leaves(g)
+	w.erase(g)
 	w.sessions(g)
 	w.replies(g)
 	h := &g.Head
@@ -76,7 +80,18 @@ func (s *Store) Commit(ctx context.Context, g *store.Group) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	if len(g.Erase)+len(g.Drop) > 0 {
+		s.forget(ctx)
+	}
 	return nil
+}
+
+// forget takes what was deleted out of the write-ahead log as well; the pages
+// were overwritten already (secure_delete). A reader in the middle of the log
+// keeps it for a while: the next erasure or a stop folds it in.
+func (s *Store) forget(ctx context.Context) {
+	var busy, log, done int
+	_ = s.files.Writer.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &log, &done)
 }
 
 // writer keeps the first error, so that a group reads as a list of statements.
@@ -133,6 +148,18 @@ func (w *writer) leaves(g *store.Group) {
 	}
 	for i := range g.Hashes {
 		w.exec(w.node, g.FirstHash+int64(i), g.Hashes[i][:])
+	}
+}
+
+func (w *writer) erase(g *store.Group) {
+	for i := range g.Salts {
+		w.exec(w.salts, g.Salts[i].Salts, g.Salts[i].Seq)
+	}
+	for _, seq := range g.Erase {
+		w.exec(w.statements.erase, seq)
+	}
+	for _, rev := range g.Drop {
+		w.exec(w.drop, rev)
 	}
 }
 

@@ -91,6 +91,22 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) ([]store.C
 	return out, err
 }
 
+// Expired implements store.Store.
+func (s *Store) Expired(ctx context.Context, kind string, before int64, limit int) ([]store.Expired, error) {
+	var out []store.Expired
+	err := each(ctx, s.files.Reader, func(r *sql.Rows) error {
+		var x store.Expired
+		var next sql.NullInt64
+		err := r.Scan(&x.Revision, &x.Seq, &next, &x.Deletion)
+		x.Next = uint64(next.Int64)
+		out = append(out, x)
+		return err
+	}, `SELECT h.revision, h.seq, n.seq, h.data IS NULL FROM history h
+		LEFT JOIN history n ON n.revision = (SELECT min(x.revision) FROM history x WHERE x.kind=h.kind AND x.tenant=h.tenant AND x.name=h.name AND x.revision>h.revision)
+		WHERE h.kind=? AND h.time<? AND (h.data IS NULL OR n.time<?) ORDER BY h.revision LIMIT ?`, kind, before, before, limit)
+	return out, err
+}
+
 // Leaves implements store.Store.
 func (s *Store) Leaves(ctx context.Context, from uint64, limit int) ([]store.Leaf, error) {
 	var out []store.Leaf

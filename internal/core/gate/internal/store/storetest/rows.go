@@ -113,3 +113,39 @@ func statuses(k *kit) {
 		same(k, "statuses", all(), map[string]store.Status{"b": status("b", "u9", 7), "c": status("c", "u3", 4)})
 	})
 }
+
+func erasure(k *kit) {
+	put := func(rev uint64, name string, time int64, data string) store.Change {
+		return store.Change{Revision: rev, Kind: "Site", Tenant: "acme", Name: name, UID: "u", Action: "x", Actor: "x", Time: time, Seq: rev + 100, Data: []byte(data)}
+	}
+	gone := put(5, "b", 50, "")
+	gone.Data = nil
+	leaf := func(seq uint64) store.Leaf {
+		return store.Leaf{Seq: seq, Body: []byte{1}, Salts: bytes.Repeat([]byte{7}, 7*32), Tenant: []byte("acme")}
+	}
+	k.commit(store.Group{
+		Changes: []store.Change{put(1, "a", 10, "a1"), put(2, "b", 20, "b1"), put(3, "a", 30, "a2"), put(4, "a", 40, "a3"), gone},
+		Leaves:  []store.Leaf{leaf(0), leaf(1)},
+	})
+	expired := func(before int64, limit int) []store.Expired {
+		return ok[[]store.Expired](k)(k.Expired(k.Context(), "Site", before, limit))
+	}
+	k.both(func() {
+		same(k, "nothing out of force", len(expired(30, 10)), 0)
+		same(k, "followed before", expired(31, 10), []store.Expired{{Revision: 1, Seq: 101, Next: 103}})
+		same(k, "a deletion", expired(51, 10), []store.Expired{{Revision: 1, Seq: 101, Next: 103}, {Revision: 2, Seq: 102, Next: 105}, {Revision: 3, Seq: 103, Next: 104}, {Revision: 5, Seq: 105, Deletion: true}})
+		same(k, "limit", len(expired(51, 2)), 2)
+	})
+	less := bytes.Repeat([]byte{8}, 7*32)
+	k.commit(store.Group{Drop: []uint64{1, 9}, Erase: []uint64{0, 9}, Salts: []store.Salts{{Seq: 1, Salts: less}}})
+	k.both(func() {
+		list := ok[[]store.Leaf](k)(k.Leaves(k.Context(), 0, 10))
+		if len(list) != 2 || list[0].Salts != nil || list[0].Tenant != nil || string(list[0].Body) != "\x01" || !bytes.Equal(list[1].Salts, less) {
+			k.Errorf("%+v", list)
+		}
+		if _, err := k.Change(k.Context(), 1); !errors.Is(err, store.ErrNotFound) {
+			k.Errorf("a dropped version: %v", err)
+		}
+		same(k, "left", len(ok[[]store.Change](k)(k.Changes(k.Context(), 0, 10))), 4)
+	})
+}

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"replies", replies},
 		{"sessions", sessions},
 		{"statuses", statuses},
+		{"erasure", erasure},
 		{"reads see every commit that returned", visible},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
