@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/dun-sec/dun/internal/core/audit"
+	"github.com/dun-sec/dun/internal/core/file"
 )
 
 // checkpoints signs the head of the log beside the write path and keeps the
@@ -103,8 +103,8 @@ func (c *checkpoints) sign() error {
 		return fmt.Errorf("sign the checkpoint: %w", err)
 	}
 	if c.file != "" {
-		if err := replaceFile(c.file, b); err != nil {
-			return err
+		if err := file.Replace(c.file, 0o600, b); err != nil {
+			return fmt.Errorf("write the checkpoint: %w", err)
 		}
 	}
 	c.mu.Lock()
@@ -122,22 +122,4 @@ func (c *checkpoints) newest() ([]byte, int64, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.note, c.size, c.signed
-}
-
-// replaceFile writes b so that after a power cut the file is old or new, never
-// torn.
-func replaceFile(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".checkpoint-*")
-	if err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, werr := f.Write(b)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	return nil
 }
