@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,6 +39,7 @@ const limit = 30 * time.Second
 // Options of one machine.
 type Options struct {
 	IgnoreSync bool // acknowledge every sync and do nothing: a disk that lies
+	After      int  // the power goes by itself before this change or sync, counted from 1; 0 = not by itself; Cut is called all the same
 }
 
 // Machine is a disk under power.
@@ -63,11 +65,7 @@ func Start(t testing.TB, server, path string, opt Options) *Machine {
 	if err := os.Mkdir(m.mount, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{path, m.mount}
-	if opt.IgnoreSync {
-		args = append(args, "-ignore-sync")
-	}
-	m.cmd = exec.Command(server, args...)
+	m.cmd = exec.Command(server, path, m.mount, strconv.FormatBool(opt.IgnoreSync), strconv.Itoa(opt.After))
 	m.cmd.Stderr = os.Stderr
 	// No death signal: at the end of this process the server reads an end of
 	// file, and detaches the mount before it ends too.

@@ -254,6 +254,25 @@ func TestADiskThatLiesIsSeen(t *testing.T) {
 	t.Error("syncs were ignored and yet nothing was lost")
 }
 
+// TestThePowerGoesAtAGivenChange: the first changes are to truncate, write "0",
+// sync, write "1", sync.
+func TestThePowerGoesAtAGivenChange(t *testing.T) {
+	server := Build(t)
+	for after, want := range map[int]string{1: "", 4: "0", 6: "1"} {
+		path := t.TempDir()
+		if err := os.WriteFile(path+"/f", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := Start(t, server, path, Options{After: after})
+		cmd, _ := play(t, "sync", m.Dir()+"/f")
+		until(t, "the program hangs", func() bool { return waitsForFUSE(cmd.Process.Pid) })
+		m.Cut(1, cmd.Process.Pid)
+		if b, err := os.ReadFile(path + "/f"); err != nil || string(b) != want {
+			t.Errorf("after %d changes the file holds %q (%v), not %q", after, b, err, want)
+		}
+	}
+}
+
 // TestAProgramThatCannotBeKilledEnds freezes a program in a call that no
 // signal ends, and ends it.
 func TestAProgramThatCannotBeKilledEnds(t *testing.T) {
@@ -279,7 +298,7 @@ func TestAProgramThatCannotBeKilledEnds(t *testing.T) {
 // timeout of a test does.
 func TestTheMountGoesWithItsOwner(t *testing.T) {
 	mount := t.TempDir()
-	owner, out := play(t, "owner", strings.Join([]string{Build(t), t.TempDir(), mount}, ":"))
+	owner, out := play(t, "owner", strings.Join([]string{Build(t), t.TempDir(), mount, "false", "0"}, ":"))
 	if line, err := out.ReadString('\n'); line != "ready\n" {
 		t.Fatal(line, err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -20,7 +21,9 @@ type server struct {
 	fuse.RawFileSystem // ENOSYS for the rest
 	ignoreSync         bool
 
-	mu     sync.Mutex // held for ever once frozen
+	mu     sync.Mutex
+	frozen bool
+	after  int // freeze before this change from now; 0 = none
 	disk   *disk.Disk
 	nodes  map[uint64]*known
 	lists  map[uint64][]fuse.DirEntry // open folders, as they were when opened
@@ -33,16 +36,50 @@ type known struct {
 	lookups uint64
 }
 
-func newServer(d *disk.Disk, ignoreSync bool) *server {
+func newServer(d *disk.Disk, ignoreSync bool, after int) *server {
 	return &server{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(), ignoreSync: ignoreSync, disk: d,
+		RawFileSystem: fuse.NewDefaultRawFileSystem(), ignoreSync: ignoreSync, after: after, disk: d,
 		nodes: map[uint64]*known{fuse.FUSE_ROOT_ID: {Node: d.Root}}, lists: map[uint64][]fuse.DirEntry{},
 	}
 }
 
+// patience is how long a frozen machine may stand before its end is not told
+// but taken: nothing that waits on the mount waits longer.
+const patience = 60 * time.Second
+
 // freeze ends the machine's time: who waits now waits until the connection is
 // aborted. The caller alone uses the disk from here on.
-func (s *server) freeze() { s.mu.Lock() }
+func (s *server) freeze() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.freezeLocked()
+}
+
+func (s *server) freezeLocked() {
+	if !s.frozen {
+		s.frozen = true
+		time.AfterFunc(patience, func() { os.Exit(1) }) // the kernel aborts with the last descriptor
+	}
+}
+
+// lock lets one call at the disk, and none once it is frozen.
+func (s *server) lock() {
+	s.mu.Lock()
+	if s.frozen {
+		s.mu.Unlock()
+		select {}
+	}
+}
+
+// lockChange is lock for a call that changes or syncs something.
+func (s *server) lockChange() {
+	s.lock()
+	if s.after--; s.after == 0 {
+		s.freezeLocked()
+		s.mu.Unlock()
+		select {}
+	}
+}
 
 // String implements fuse.RawFileSystem.
 func (s *server) String() string { return "powerfs" }
@@ -73,7 +110,7 @@ func (s *server) entry(n *disk.Node, out *fuse.EntryOut) {
 
 // Forget implements fuse.RawFileSystem.
 func (s *server) Forget(id, n uint64) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	if k := s.nodes[id]; k != nil && id != fuse.FUSE_ROOT_ID {
 		if k.lookups -= n; k.lookups == 0 {
@@ -84,7 +121,7 @@ func (s *server) Forget(id, n uint64) {
 
 // Lookup implements fuse.RawFileSystem.
 func (s *server) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	n := s.disk.Lookup(s.nodes[h.NodeId].Node, name)
 	if n == nil {
@@ -97,7 +134,7 @@ func (s *server) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *f
 
 // GetAttr implements fuse.RawFileSystem.
 func (s *server) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	out.SetTimeout(forever)
 	attr(s.nodes[in.NodeId].Node, &out.Attr)
@@ -106,7 +143,7 @@ func (s *server) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOu
 
 // SetAttr implements fuse.RawFileSystem.
 func (s *server) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	s.mu.Lock()
+	s.lockChange()
 	defer s.mu.Unlock()
 	n := s.nodes[in.NodeId].Node
 	a := n.Attr
@@ -136,6 +173,8 @@ func (s *server) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOu
 
 // StatFs implements fuse.RawFileSystem: a disk that is never full.
 func (s *server) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	s.lock()
+	defer s.mu.Unlock()
 	*out = fuse.StatfsOut{Blocks: 1 << 30, Bfree: 1 << 29, Bavail: 1 << 29, Files: 1 << 30, Ffree: 1 << 29, Bsize: 4096, Frsize: 4096, NameLen: 255}
 	return fuse.OK
 }

@@ -4,7 +4,7 @@
 // and on its standard input hears of the cut. When whoever started it is gone,
 // for whatever reason, it takes its mount with it. It never touches the mount.
 //
-//	powerfs DISK MOUNT [-ignore-sync]
+//	powerfs DISK MOUNT IGNORE-SYNC AFTER
 //	"ready"            once the mount answers
 //	cut SEED           from now on no call returns; what survives is decided
 //	{"sectors":…}      what was lost
@@ -21,17 +21,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"github.com/dun-sec/dun/internal/lab/powercut/disk"
 )
-
-// patience is how long a frozen machine may stand before its end is not told
-// but taken: nothing that waits on the mount waits longer.
-const patience = 60 * time.Second
 
 func main() {
 	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
@@ -41,15 +36,20 @@ func main() {
 }
 
 func run(args []string, in io.Reader, out io.Writer) (err error) {
-	if len(args) < 2 {
-		return errors.New("usage: powerfs DISK MOUNT [-ignore-sync]")
+	if len(args) != 4 {
+		return errors.New("usage: powerfs DISK MOUNT IGNORE-SYNC AFTER (true or false; a number of changes, 0 = no limit)")
 	}
 	path, mount := args[0], args[1]
+	ignoreSync, err1 := strconv.ParseBool(args[2])
+	after, err2 := strconv.Atoi(args[3])
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
 	d, err := disk.Load(path)
 	if err != nil {
 		return err
 	}
-	fs := newServer(d, len(args) > 2 && args[2] == "-ignore-sync")
+	fs := newServer(d, ignoreSync, after)
 	srv, err := fuse.NewServer(fs, mount, &fuse.MountOptions{
 		FsName: "powercut", Name: "powercut", DirectMountStrict: true, AllowOther: true, Options: []string{"default_permissions"},
 		DisableXAttrs: true, DisableReadDirPlus: true, DisabledCapabilities: fuse.CAP_WRITEBACK_CACHE | fuse.CAP_ATOMIC_O_TRUNC, MaxWrite: 1 << 20,
@@ -78,7 +78,6 @@ func run(args []string, in io.Reader, out io.Writer) (err error) {
 				return fmt.Errorf("seed: %w", err)
 			}
 			fs.freeze()
-			defer time.AfterFunc(patience, func() { os.Exit(1) }).Stop() // the kernel aborts with the last descriptor
 			if err := json.NewEncoder(out).Encode(d.Cut(seed)); err != nil {
 				return err
 			}

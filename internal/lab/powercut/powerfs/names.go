@@ -9,7 +9,7 @@ import (
 )
 
 func (s *server) make(h *fuse.InHeader, name string, mode uint32, out *fuse.EntryOut) fuse.Status {
-	s.mu.Lock()
+	s.lockChange()
 	defer s.mu.Unlock()
 	n, err := s.disk.Make(s.nodes[h.NodeId].Node, name, disk.Attr{Mode: mode, UID: h.Uid, GID: h.Gid})
 	if err != nil {
@@ -37,7 +37,7 @@ func (s *server) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fu
 
 // Symlink implements fuse.RawFileSystem.
 func (s *server) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	s.mu.Lock()
+	s.lockChange()
 	defer s.mu.Unlock()
 	n, err := s.disk.Symlink(s.nodes[h.NodeId].Node, name, target)
 	if err != nil {
@@ -49,14 +49,14 @@ func (s *server) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name strin
 
 // Readlink implements fuse.RawFileSystem.
 func (s *server) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	return []byte(s.nodes[h.NodeId].Link), fuse.OK
 }
 
 // Link implements fuse.RawFileSystem.
 func (s *server) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	s.mu.Lock()
+	s.lockChange()
 	defer s.mu.Unlock()
 	n := s.nodes[in.Oldnodeid].Node
 	if err := s.disk.Hard(n, s.nodes[in.NodeId].Node, name); err != nil {
@@ -68,7 +68,7 @@ func (s *server) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse
 
 // Unlink implements fuse.RawFileSystem.
 func (s *server) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	s.mu.Lock()
+	s.lockChange()
 	defer s.mu.Unlock()
 	return status(s.disk.Remove(s.nodes[h.NodeId].Node, name))
 }
@@ -80,7 +80,7 @@ func (s *server) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fu
 
 // Rename implements fuse.RawFileSystem.
 func (s *server) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, name string) fuse.Status {
-	s.mu.Lock()
+	s.lockChange()
 	defer s.mu.Unlock()
 	return status(s.disk.Rename(s.nodes[in.NodeId].Node, old, s.nodes[in.Newdir].Node, name, in.Flags))
 }
@@ -88,7 +88,7 @@ func (s *server) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, name string) 
 // OpenDir implements fuse.RawFileSystem: the list is of this moment, so that a
 // name which goes while it is read moves no other.
 func (s *server) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	dir := s.nodes[in.NodeId].Node
 	var list []fuse.DirEntry
@@ -104,7 +104,7 @@ func (s *server) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) 
 
 // ReadDir implements fuse.RawFileSystem.
 func (s *server) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	list := s.lists[in.Fh]
 	for _, e := range list[min(in.Offset, uint64(len(list))):] {
@@ -117,7 +117,7 @@ func (s *server) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 
 // ReleaseDir implements fuse.RawFileSystem.
 func (s *server) ReleaseDir(in *fuse.ReleaseIn) {
-	s.mu.Lock()
+	s.lock()
 	defer s.mu.Unlock()
 	delete(s.lists, in.Fh)
 }
