@@ -265,7 +265,13 @@ func TestThePowerGoesAtAGivenChange(t *testing.T) {
 		}
 		m := Start(t, server, path, Options{After: after})
 		cmd, _ := play(t, "sync", m.Dir()+"/f")
-		until(t, "the program hangs", func() bool { return waitsForFUSE(cmd.Process.Pid) })
+		seen := 0 // in a row: each call waits for a moment
+		until(t, "the program hangs", func() bool {
+			if seen++; !waitsForFUSE(cmd.Process.Pid) {
+				seen = 0
+			}
+			return seen == 100
+		})
 		m.Cut(1, cmd.Process.Pid)
 		if b, err := os.ReadFile(path + "/f"); err != nil || string(b) != want {
 			t.Errorf("after %d changes the file holds %q (%v), not %q", after, b, err, want)
