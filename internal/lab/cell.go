@@ -96,8 +96,9 @@ func Launch(t testing.TB, bin, dir string) (*Cell, error) {
 	return c, nil
 }
 
-// Pid is the process of the cell.
-func (c *Cell) Pid() int { return c.cmd.Process.Pid }
+// Process is the process of the cell, for what Stop and Kill do not do: they
+// wait for its end.
+func (c *Cell) Process() *os.Process { return c.cmd.Process }
 
 // Ready waits for the socket to say so, then reads the profile.
 func (c *Cell) Ready() error {

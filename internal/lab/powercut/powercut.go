@@ -100,21 +100,21 @@ func Start(t testing.TB, server, path string, opt Options) *Machine {
 func (m *Machine) Dir() string { return m.mount }
 
 // Cut takes the power away at this very moment: no call on the mount returns
-// any more. Then the processes are killed (kill -9) and waited for, the
-// connection is aborted, the mount removed, and the folder given to Start holds
-// what the platter held.
-func (m *Machine) Cut(seed uint64, pids ...int) disk.Lost {
+// any more. Then the programs are killed (kill -9), the connection is aborted,
+// the mount removed, and the folder given to Start holds what the platter held.
+// Cut returns when the programs have ended; their parent asks how, as ever.
+func (m *Machine) Cut(seed uint64, programs ...*os.Process) disk.Lost {
 	m.t.Helper()
 	lost := m.freeze(seed)
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			m.t.Fatalf("kill %d: %v", pid, err)
+	for _, p := range programs {
+		if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			m.t.Fatalf("kill %d: %v", p.Pid, err)
 		}
 	}
 	m.unplug()
-	for _, pid := range pids {
-		if !ended(pid) {
-			m.t.Fatalf("process %d outlives the power by %s", pid, limit)
+	for _, p := range programs {
+		if !ended(p.Pid) {
+			m.t.Fatalf("process %d outlives the power by %s", p.Pid, limit)
 		}
 	}
 	return lost

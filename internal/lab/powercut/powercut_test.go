@@ -141,7 +141,7 @@ func TestACommitOfSQLiteSurvives(t *testing.T) {
 			}
 			acknowledged = n
 		}
-		m.Cut(seed, cmd.Process.Pid)
+		m.Cut(seed, cmd.Process)
 		for { // what it said before its end counts
 			line, err := out.ReadString('\n')
 			if err != nil {
@@ -246,7 +246,7 @@ func TestADiskThatLiesIsSeen(t *testing.T) {
 		m := Start(t, server, path, Options{IgnoreSync: true})
 		cmd, out := play(t, "sync", m.Dir()+"/f")
 		readInt(t, out)
-		m.Cut(seed, cmd.Process.Pid)
+		m.Cut(seed, cmd.Process)
 		if b, _ := os.ReadFile(path + "/f"); string(b) == "old" {
 			return
 		}
@@ -272,7 +272,7 @@ func TestThePowerGoesAtAGivenChange(t *testing.T) {
 			}
 			return seen == 100
 		})
-		m.Cut(1, cmd.Process.Pid)
+		m.Cut(1, cmd.Process)
 		if b, err := os.ReadFile(path + "/f"); err != nil || string(b) != want {
 			t.Errorf("after %d changes the file holds %q (%v), not %q", after, b, err, want)
 		}
