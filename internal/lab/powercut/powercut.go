@@ -90,7 +90,7 @@ func Start(t testing.TB, server, path string, opt Options) *Machine {
 	}()
 	t.Cleanup(m.end)
 	if line, err := m.hear(); line != "ready" {
-		t.Fatalf("power cuts need root and /dev/fuse; the server said %q (%v)", line, err)
+		t.Fatalf("the server does not start (power cuts need root and /dev/fuse): %q (%v)", line, err)
 	}
 	return m
 }
