@@ -14,6 +14,7 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/file"
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
 )
@@ -36,7 +37,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, dirError(path, err)
 	}
-	if err := os.MkdirAll(abs, 0o700); err != nil {
+	if err := file.MakeDirs(abs, 0o700); err != nil {
 		return nil, dirError(path, err)
 	}
 	if err := recognise(abs); err != nil {
@@ -69,7 +70,7 @@ func recognise(path string) error {
 	b, err := os.ReadFile(filepath.Join(path, "VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
-			if e.Name() != "lock" {
+			if e.Name() != "lock" && !strings.HasPrefix(e.Name(), file.Temporary) { // what a first start leaves that was cut short
 				return fault.New(fault.Invalid, "%s is not empty and holds no VERSION: not a data directory of Dun; choose another with --data",
 					"%s 非空且没有 VERSION 文件:不是 Dun 的数据目录;请用 --data 另选", path)
 			}
@@ -116,17 +117,28 @@ func (d *Dir) prepare() error {
 	if err := os.Chmod(d.Path, 0o700); err != nil {
 		return dirError(d.Path, err)
 	}
+	// VERSION comes before all else: what has no VERSION is not Dun's, and is
+	// not touched again after a first start that was cut short.
+	if _, err := d.once("VERSION", 0o600, func() ([]byte, error) { return []byte(strconv.Itoa(DirVersion) + "\n"), d.named() }); err != nil {
+		return err
+	}
 	for _, sub := range []string{"events", "bytes", "tiles", "lkg", "keys", "bootstrap", "run"} {
-		if err := os.MkdirAll(filepath.Join(d.Path, sub), 0o700); err != nil {
+		if err := file.MakeDirs(filepath.Join(d.Path, sub), 0o700); err != nil {
 			return dirError(d.Path, err)
 		}
-	}
-	if _, err := d.once("VERSION", 0o600, func() ([]byte, error) { return []byte(strconv.Itoa(DirVersion) + "\n"), nil }); err != nil {
-		return err
 	}
 	cell, err := d.once("cell", 0o600, func() ([]byte, error) { return []byte(id.Cell() + "\n"), d.fresh("cell") })
 	d.Cell = strings.TrimSpace(string(cell))
 	return err
+}
+
+// named puts the directory's own name on the disk, whoever made it. A parent
+// that one may not read is the business of whoever owns it.
+func (d *Dir) named() error {
+	if err := file.SyncDir(filepath.Dir(d.Path)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return dirError(d.Path, err)
+	}
+	return nil
 }
 
 // fresh refuses to make up an identity for data that had one.
@@ -138,34 +150,30 @@ func (d *Dir) fresh(what string) error {
 }
 
 // once reads a file, or makes it by make and writes it so that it is there
-// whole or not at all.
+// whole or not at all. When it returns, the file survives a power cut, also one
+// that an earlier process wrote and was killed before it could sync its name:
+// what comes later relies on it.
 func (d *Dir) once(name string, mode fs.FileMode, make func() ([]byte, error)) ([]byte, error) {
 	path := filepath.Join(d.Path, name)
 	b, err := os.ReadFile(path)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		if err != nil {
-			return nil, dirError(path, err)
+	if errors.Is(err, fs.ErrNotExist) {
+		if b, err = make(); err != nil {
+			return nil, err
 		}
-		return b, nil
+		return b, d.write(name, mode, b)
 	}
-	if b, err = make(); err != nil {
-		return nil, err
+	if err == nil {
+		err = file.SyncDir(filepath.Dir(path))
 	}
-	return b, d.write(name, mode, b)
+	if err != nil {
+		return nil, dirError(path, err)
+	}
+	return b, nil
 }
 
 func (d *Dir) write(name string, mode fs.FileMode, b []byte) error {
 	path := filepath.Join(d.Path, name)
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return dirError(path, err)
-	}
-	defer os.Remove(f.Name())
-	_, werr := f.Write(b)
-	if err := errors.Join(werr, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return dirError(path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := file.Replace(path, mode, b); err != nil {
 		return dirError(path, err)
 	}
 	return nil

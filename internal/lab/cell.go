@@ -69,6 +69,16 @@ func Up(t testing.TB, bin, dir string) *Cell {
 // TryUp is Up for a start that may fail.
 func TryUp(t testing.TB, bin, dir string) (*Cell, error) {
 	t.Helper()
+	c, err := Launch(t, bin, dir)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Ready()
+}
+
+// Launch starts a cell on dir and waits for nothing.
+func Launch(t testing.TB, bin, dir string) (*Cell, error) {
+	t.Helper()
 	conf := filepath.Join(t.TempDir(), "dun.yaml")
 	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\"}\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
@@ -83,11 +93,15 @@ func TryUp(t testing.TB, bin, dir string) (*Cell, error) {
 	}
 	go func() { c.done <- c.cmd.Wait() }()
 	t.Cleanup(c.Kill)
-	return c, c.ready()
+	return c, nil
 }
 
-// ready waits for the socket to say so, then reads the profile.
-func (c *Cell) ready() error {
+// Process is the process of the cell, for what Stop and Kill do not do: they
+// wait for its end.
+func (c *Cell) Process() *os.Process { return c.cmd.Process }
+
+// Ready waits for the socket to say so, then reads the profile.
+func (c *Cell) Ready() error {
 	ctx, cancel := context.WithTimeout(context.Background(), Wait)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)

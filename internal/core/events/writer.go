@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/dun-sec/dun/internal/core/file"
 )
 
 // writer is the goroutine that owns the active segment. Its fields belong to
@@ -181,8 +183,8 @@ func (w *writer) seal() error {
 	}
 	s := w.active
 	// Sync, since an index that outlives its segment's bytes would be rebuilt
-	// from less than was there.
-	err := errors.Join(w.file.Truncate(s.x.end), w.file.Sync(), w.file.Close())
+	// from less than was there; the name too, without which the bytes are lost.
+	err := errors.Join(w.file.Truncate(s.x.end), w.file.Sync(), w.file.Close(), file.SyncDir(w.log.opt.Dir))
 	w.active, w.file = nil, nil
 	if err != nil {
 		return fmt.Errorf("seal segment: %w", err)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/dun-sec/dun/internal/core/audit"
+	"github.com/dun-sec/dun/internal/core/file"
 )
 
 // checkpoints signs the head of the log beside the write path and keeps the
@@ -112,8 +113,11 @@ func (c *checkpoints) sign() error {
 		return fmt.Errorf("sign the checkpoint: %w", err)
 	}
 	if c.file != "" {
-		if err := replaceFile(c.file, b); err != nil {
-			return err
+		if err := file.MakeDirs(filepath.Dir(c.file), 0o700); err != nil {
+			return fmt.Errorf("write the checkpoint: %w", err)
+		}
+		if err := file.Replace(c.file, 0o600, b); err != nil {
+			return fmt.Errorf("write the checkpoint: %w", err)
 		}
 	}
 	c.mu.Lock()
@@ -131,26 +135,4 @@ func (c *checkpoints) newest() ([]byte, int64, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.note, c.size, c.signed
-}
-
-// replaceFile writes b so that after a power cut the file is old or new, never
-// torn.
-func replaceFile(name string, b []byte) error {
-	err := os.MkdirAll(filepath.Dir(name), 0o700)
-	if err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".checkpoint-*")
-	if err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, werr := f.Write(b)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	return nil
 }

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/dun-sec/dun/internal/core/file"
 )
 
 // Profile is what a client holds to reach a cell and to prove who it is
@@ -69,16 +70,7 @@ func (p *Profile) Write(name string) error {
 	if err != nil {
 		return fmt.Errorf("encode profile: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".profile-*") // 0600
-	if err != nil {
-		return fmt.Errorf("write profile: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, werr := f.Write(b)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write profile: %w", err)
-	}
-	if err := os.Rename(f.Name(), name); err != nil {
+	if err := file.Replace(name, 0o600, b); err != nil {
 		return fmt.Errorf("write profile: %w", err)
 	}
 	return nil
