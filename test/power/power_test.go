@@ -4,6 +4,7 @@
 package power
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -180,12 +181,20 @@ func TestADiskThatIgnoresSyncIsFound(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(sound, "d", "run")); err != nil { // a socket is not copied
 		t.Fatal(err)
 	}
-	for i := range 10 {
+	for i := range 20 {
 		b.disk, b.ledger = t.TempDir(), lab.NewLedger()
 		if err := os.CopyFS(b.disk, os.DirFS(sound)); err != nil {
 			t.Fatal(err)
 		}
 		b.cut(working, 200*time.Millisecond, powercut.Options{IgnoreSync: true}, fmt.Sprintf("l-%d", i))
+		// What says at once that something is wrong is put back: the record store
+		// itself has to show what was lost.
+		for _, dir := range []string{"bootstrap", "keys", "tiles"} {
+			to := filepath.Join(b.disk, "d", dir)
+			if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(filepath.Join(sound, "d", dir)))); err != nil {
+				t.Fatal(err)
+			}
+		}
 		cell, err := lab.TryUp(t, b.dun, filepath.Join(b.disk, "d"))
 		if err != nil {
 			t.Logf("the cell refuses to start on what is left: %v", err)

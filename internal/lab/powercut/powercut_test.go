@@ -245,9 +245,13 @@ func TestADiskThatLiesIsSeen(t *testing.T) {
 		}
 		m := Start(t, server, path, Options{IgnoreSync: true})
 		cmd, out := play(t, "sync", m.Dir()+"/f")
-		readInt(t, out)
+		acknowledged := readInt(t, out)
+		for range 5 {
+			acknowledged = readInt(t, out)
+		}
 		m.Cut(seed, cmd.Process)
-		if b, _ := os.ReadFile(path + "/f"); string(b) == "old" {
+		b, _ := os.ReadFile(path + "/f")
+		if n, err := strconv.Atoi(string(b)); err != nil || n < acknowledged {
 			return
 		}
 	}
