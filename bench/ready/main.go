@@ -6,22 +6,16 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
-
-	"encoding/json"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
+
+	"github.com/dun-sec/dun/bench/internal/cell"
 )
 
 const (
@@ -60,11 +54,9 @@ func measure() (bool, error) {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	bin := filepath.Join(dir, "dun")
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", bin, "./cmd/dun")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return false, fmt.Errorf("build: %w\n%s", err, out)
+	bin, err := cell.Build(dir)
+	if err != nil {
+		return false, err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -72,78 +64,21 @@ func measure() (bool, error) {
 	}
 	var up, crs []time.Duration
 	for i := range rounds {
-		d, err := timeCRS(self)
+		start := time.Now()
+		if err := exec.Command(self, "crs").Run(); err != nil {
+			return false, err
+		}
+		crs = append(crs, time.Since(start))
+		c, err := cell.Up(context.Background(), bin, filepath.Join(dir, "d"+strconv.Itoa(i)))
 		if err != nil {
 			return false, err
 		}
-		crs = append(crs, d)
-		if d, err = timeUp(bin, filepath.Join(dir, "d"+strconv.Itoa(i))); err != nil {
-			return false, err
-		}
-		up = append(up, d)
+		c.Stop()
+		up = append(up, c.Ready)
 	}
-	u, c := median(up), median(crs)
+	u, c := cell.Median(up), cell.Median(crs)
 	ratio := float64(u) / float64(c)
-	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Printf("ready: dun up %.0f ms, core rule set alone %.0f ms, ratio %.2f (bar %.1f); median of %d alternating; %d cores, %s, load %s\n",
-		u.Seconds()*1000, c.Seconds()*1000, ratio, bar, rounds, runtime.NumCPU(), runtime.Version(), strings.TrimSpace(string(load)))
+	fmt.Printf("ready: dun up %.0f ms, core rule set alone %.0f ms, ratio %.2f (bar %.1f); median of %d alternating; %s\n",
+		u.Seconds()*1000, c.Seconds()*1000, ratio, bar, rounds, cell.Machine())
 	return ratio <= bar, nil
-}
-
-func median(d []time.Duration) time.Duration {
-	slices.Sort(d)
-	return d[len(d)/2]
-}
-
-func timeCRS(self string) (time.Duration, error) {
-	start := time.Now()
-	err := exec.Command(self, "crs").Run()
-	return time.Since(start), err
-}
-
-// timeUp starts a cell on a new directory and asks its socket until it says
-// that it is ready.
-func timeUp(bin, dir string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	conf := dir + ".yaml"
-	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\"}\n"
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		return 0, err
-	}
-	cmd := exec.Command(bin, "up", "--data", dir, "--config", conf)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	start := time.Now()
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	defer func() {
-		cmd.Process.Signal(os.Interrupt)
-		cmd.Wait()
-	}()
-	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "run/dun.sock"))
-	}}}
-	defer hc.CloseIdleConnections()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-tick.C:
-		}
-		var s struct {
-			Ready bool `json:"ready"`
-		}
-		res, err := hc.Get("http://dun/status")
-		if err != nil {
-			continue
-		}
-		err = json.NewDecoder(res.Body).Decode(&s)
-		res.Body.Close()
-		if err == nil && s.Ready {
-			return time.Since(start), nil
-		}
-	}
 }

@@ -38,6 +38,7 @@ type Options struct {
 	VKey           string
 	Denials        DenialOptions
 	Memory         int64 // bytes of all records as stored that may be held; 0 = 2 GiB
+	Group          int   // members of one transaction; 0 = 256
 	Now            func() time.Time
 	Log            *slog.Logger
 
@@ -101,7 +102,7 @@ func Open(ctx context.Context, opt Options) (*Gate, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	opt.Memory = cmp.Or(opt.Memory, memoryBudget)
+	opt.Memory, opt.Group = cmp.Or(opt.Memory, memoryBudget), cmp.Or(opt.Group, maxGroup)
 	compiler, err := policy.NewCompiler(opt.Registry)
 	if err != nil {
 		return nil, err

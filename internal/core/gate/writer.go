@@ -86,7 +86,7 @@ func runMember(m *member, b *build) (err error) {
 }
 
 func (g *Gate) waiting(members int) *member {
-	if members >= maxGroup {
+	if members >= g.opt.Group {
 		return nil
 	}
 	select {
