@@ -196,6 +196,6 @@ func (g *Gate) forbidden(a identity.Actor, k *resource.Kind, r resource.Ref, act
 	g.denied.Add(1)
 	g.opt.Log.Info("denied", "actor", a.String(), "kind", k.Name, "tenant", r.Tenant, "name", r.Name, "action", action, "req", a.Request)
 	e := fault.New(fault.Forbidden, "%s may not %s %s", "%s 无权 %s %s", a, action, r)
-	e.Policies = d.Policies
+	e.Policies, e.Missing = d.Policies, d.Missing()
 	return e
 }

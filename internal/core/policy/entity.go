@@ -16,7 +16,12 @@ import (
 // the highest (design section 2).
 const HighestClass = "production"
 
+// uid is the Cedar name of a record. A tenant has one name, whether it is the
+// record that is meant or what other records are in.
 func uid(kind, tenant, name string) cedar.EntityUID {
+	if kind == "Tenant" {
+		return tenantUID(name)
+	}
 	return cedar.NewEntityUID(cedar.EntityType(kind), cedar.String(tenant+"/"+name))
 }
 
@@ -29,29 +34,156 @@ func tenantUID(tenant string) cedar.EntityUID {
 // isPrincipal reports whether records of the kind can act.
 func isPrincipal(kind string) bool { return kind == "User" || slices.Contains(barePrincipals, kind) }
 
-// entities answers for the few entities of one decision.
+// fixed are the entities that every decision shares.
+type fixed struct {
+	read, write cedar.EntityUID // the groups of actions
+	reads       cedar.EntityUIDSet
+	writes      cedar.EntityUIDSet
+	tenantSpec  cedar.Record // of a tenant that is asked about as a whole
+}
+
+func fixedEntities(reg *resource.Registry) *fixed {
+	f := &fixed{read: cedar.NewEntityUID("Action", "read"), write: cedar.NewEntityUID("Action", "write")}
+	f.reads, f.writes = cedar.NewEntityUIDSet(f.read), cedar.NewEntityUIDSet(f.write)
+	if k, err := reg.Kind("Tenant"); err == nil {
+		f.tenantSpec = specRecord(k.NewSpec())
+	}
+	return f
+}
+
+// entities answers for the few entities of one decision. What few policies
+// look at is made when one does.
 type entities struct {
-	snap     *Snapshot
-	action   cedar.EntityUID
-	resource cedar.Entity
+	snap      *Snapshot
+	principal cedar.EntityUID
+	acting    *person // nil = unknown: without attributes and roles
+	action    cedar.EntityUID
+	group     cedar.EntityUID
+	resource  cedar.EntityUID
+	object    *resource.Object // nil = the tenant as a whole
+	tenant    string
+	acted     *person // what is known of the resource as a principal
+	made      bool
+	entity    cedar.Entity // of the resource, once made
+}
+
+func (s *Snapshot) entities(q *Query) *entities {
+	e := &entities{snap: s, principal: refUID(q.Principal), action: cedar.NewEntityUID("Action", cedar.String(q.Action)), group: s.fixed.write, object: q.Object, tenant: q.tenant()}
+	if strings.HasSuffix(q.Action, "."+Read) {
+		e.group = s.fixed.read
+	}
+	e.acting, _ = s.people.get(e.principal)
+	if e.resource = tenantUID(e.tenant); q.Object != nil {
+		e.resource = uid(q.Object.Kind, e.tenant, q.Object.Metadata.Name)
+		e.acted, _ = s.people.get(e.resource) // schema and policies know the roles of who is acted upon, too
+	}
+	return e
+}
+
+func (e *entities) request(q *Query, context bool) cedar.Request {
+	r := cedar.Request{Principal: e.principal, Action: e.action, Resource: e.resource}
+	if context {
+		r.Context = q.Context.record()
+	}
+	return r
+}
+
+// candidates are the keys under which the index files what may apply.
+func (e *entities) candidates(q *Query, keys []cedar.EntityUID) candidates {
+	var c candidates
+	take := func(dim int) {
+		c[dim], keys = keys[:len(keys):len(keys)], keys[len(keys):]
+	}
+	keys = append(keys, cedar.EntityUID{}, typeKey(e.action.Type), e.action, e.group)
+	take(byAction)
+	keys = e.line(append(keys, cedar.EntityUID{}, typeKey(e.principal.Type), e.principal))
+	take(byPrincipal)
+	keys = e.line(append(keys, cedar.EntityUID{}, typeKey(e.resource.Type), e.resource))
+	take(byResource)
+	keys = append(keys, cedar.EntityUID{})
+	if q.Object != nil {
+		for label := range q.Object.Metadata.Labels {
+			keys = append(keys, tagKey(label))
+		}
+	}
+	take(byTag)
+	return c
+}
+
+// line appends everything that the last of keys is in, at any distance.
+func (e *entities) line(keys []cedar.EntityUID) []cedar.EntityUID {
+	for i := len(keys) - 1; i < len(keys); i++ {
+		for _, up := range e.parents(keys[i]) {
+			if !slices.Contains(keys, up) {
+				keys = append(keys, up)
+			}
+		}
+	}
+	return keys
+}
+
+// parents is what u is in, as Get says it, without making the entity.
+func (e *entities) parents(u cedar.EntityUID) []cedar.EntityUID {
+	var p *person
+	var out []cedar.EntityUID
+	switch u {
+	case e.resource:
+		if p = e.acted; e.object != nil {
+			out = tenantOf(e.object)
+		}
+	case e.principal:
+		p = e.acting
+	default:
+		p, _ = e.snap.people.get(u)
+	}
+	if p == nil {
+		return out
+	}
+	if p.record != nil && u != e.resource {
+		out = tenantOf(p.record)
+	}
+	for _, g := range p.grants {
+		out = append(out, g.role)
+	}
+	return out
 }
 
 // Get implements cedar.EntityGetter.
 func (e *entities) Get(u cedar.EntityUID) (cedar.Entity, bool) {
-	switch {
-	case u == e.resource.UID:
-		return e.resource, true
-	case u == e.action:
-		group := "write"
-		if strings.HasSuffix(string(u.ID), "."+Read) {
-			group = "read"
+	switch u {
+	case e.resource:
+		if !e.made {
+			e.entity, e.made = e.acts(), true
 		}
-		return cedar.Entity{UID: u, Parents: cedar.NewEntityUIDSet(cedar.NewEntityUID("Action", cedar.String(group)))}, true
-	}
-	if p, ok := e.snap.people[u]; ok {
-		return p, true
+		return e.entity, true
+	case e.principal:
+		if e.acting != nil {
+			return e.acting.entity, true
+		}
+	case e.action:
+		parents := e.snap.fixed.writes
+		if e.group == e.snap.fixed.read {
+			parents = e.snap.fixed.reads
+		}
+		return cedar.Entity{UID: u, Parents: parents}, true
+	default:
+		if p, ok := e.snap.people.get(u); ok {
+			return p.entity, true
+		}
 	}
 	return cedar.Entity{UID: u}, true
+}
+
+// acts makes the entity of what is acted upon.
+func (e *entities) acts() cedar.Entity {
+	if e.object == nil {
+		return tenantEntity(e.tenant, e.snap.fixed.tenantSpec)
+	}
+	out := entityOf(e.object)
+	if e.acted != nil {
+		out = within(out, e.acted.entity.Parents.Slice())
+	}
+	return out
 }
 
 // within puts the entity into more parents.
@@ -78,15 +210,26 @@ func entityOf(o *resource.Object) cedar.Entity {
 	}
 	return cedar.Entity{
 		UID:        uid(o.Kind, m.Tenant, m.Name),
-		Parents:    cedar.NewEntityUIDSet(tenantUID(m.Tenant)),
+		Parents:    cedar.NewEntityUIDSet(tenantOf(o)...),
 		Attributes: cedar.NewRecord(attrs), Tags: cedar.NewRecord(tags),
 	}
 }
 
-func tenantEntity(tenant string) cedar.Entity {
+// tenantOf is the tenant that a record is in: that of its metadata. The record
+// of the tenant platform is in nothing but itself.
+func tenantOf(o *resource.Object) []cedar.EntityUID {
+	if o.Kind == "Tenant" && o.Metadata.Name == o.Metadata.Tenant {
+		return nil
+	}
+	return []cedar.EntityUID{tenantUID(o.Metadata.Tenant)}
+}
+
+// tenantEntity is a tenant as a whole. It is in no other one: a policy about
+// what is in Tenant::"platform" is not about the customers' events.
+func tenantEntity(tenant string, spec cedar.Record) cedar.Entity {
 	return cedar.Entity{UID: tenantUID(tenant), Attributes: cedar.NewRecord(types.RecordMap{
 		"name": cedar.String(tenant), "tenant": cedar.String(resource.Platform), "class": cedar.String(HighestClass),
-		"spec": cedar.NewRecord(nil),
+		"spec": spec,
 	})}
 }
 

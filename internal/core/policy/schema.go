@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
@@ -11,8 +12,11 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
-// This file alone touches cedar-go's experimental validator, so that a change
-// of it stays here (formats.md, Cedar).
+// This file and syntax.go alone touch cedar-go's experimental packages, so
+// that a change of them stays here (formats.md, Cedar).
+
+// validator is cedar-go's.
+type validator = validate.Validator
 
 // Actions on every kind; the first is a read, the others are writes.
 const (
@@ -52,7 +56,7 @@ func Schema(reg *resource.Registry) string {
 	}
 	b.WriteString("action \"read\", \"write\";\n")
 	for _, k := range reg.All() {
-		for _, a := range []string{Read, Create, Update, Delete} {
+		for _, a := range slices.Concat([]string{Read, Create, Update, Delete}, k.Verbs) {
 			group := "write"
 			if a == Read {
 				group = "read"
@@ -104,7 +108,7 @@ func cedarType(t reflect.Type) string {
 	return ""
 }
 
-func newValidator(reg *resource.Registry) (*validate.Validator, error) {
+func newValidator(reg *resource.Registry) (*validator, error) {
 	var s schema.Schema
 	if err := s.UnmarshalCedar([]byte(Schema(reg))); err != nil {
 		return nil, fmt.Errorf("read the policy schema: %w", err)
