@@ -35,7 +35,8 @@ type person struct {
 	record   *resource.Object // nil = nothing but roles
 	disabled bool
 	grants   []grant
-	entity   cedar.Entity // with the roles; of the two fields above
+	up       []cedar.EntityUID // tenant and roles; made of the fields above, as entity is
+	entity   cedar.Entity
 }
 
 // grant is a role, and the record that gives it.
@@ -178,7 +179,7 @@ func (e *editor) suspend(rules []*rule) {
 
 func (e *editor) ruled(r *rule, n *node, by int) {
 	e.next.ruled = e.by
-	if r.others {
+	if r.needs.others {
 		e.next.others += by
 	}
 	if n == nil {
@@ -223,18 +224,18 @@ func (e *editor) done() *Snapshot {
 			e.people.remove(u)
 			continue
 		}
-		p.entity = cedar.Entity{}
+		p.entity, p.up = cedar.Entity{}, nil
 		if p.record != nil {
-			p.entity = entityOf(p.record)
+			p.entity = entityOf(p.record, everything())
+			p.up = tenantOf(p.record)
 		}
 		p.entity.UID = u
-		var roles []cedar.EntityUID
 		for _, g := range p.grants {
-			roles = append(roles, g.role)
+			if !slices.Contains(p.up, g.role) {
+				p.up = append(p.up, g.role)
+			}
 		}
-		if len(roles) > 0 {
-			p.entity = within(p.entity, roles)
-		}
+		p.entity.Parents = cedar.NewEntityUIDSet(p.up...)
 		e.people.set(u, p)
 	}
 	s := e.next

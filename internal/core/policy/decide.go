@@ -60,7 +60,7 @@ func (s *Snapshot) Decide(q Query) Decision {
 	}
 	var room [32]*rule
 	set := ruleSet(s.rules(&q, e, room[:0]))
-	decision, diag := cedar.Authorize(set, e, e.request(&q, set.asksContext()))
+	decision, diag := cedar.Authorize(set, e, e.request(&q, set))
 	out := Decision{Allowed: decision == cedar.Allow}
 	for _, r := range diag.Reasons {
 		out.Policies = append(out.Policies, string(r.PolicyID))
@@ -114,10 +114,6 @@ func (r ruleSet) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 			}
 		}
 	}
-}
-
-func (r ruleSet) asksContext() bool {
-	return slices.ContainsFunc(r, func(x *rule) bool { return x.context })
 }
 
 // forbids reports whether a forbid has the id, also beside a permit of that id.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -63,6 +64,7 @@ type entities struct {
 	object    *resource.Object // nil = the tenant as a whole
 	tenant    string
 	acted     *person // what is known of the resource as a principal
+	needs     needs   // of the rules that are evaluated
 	made      bool
 	entity    cedar.Entity // of the resource, once made
 }
@@ -80,12 +82,12 @@ func (s *Snapshot) entities(q *Query) *entities {
 	return e
 }
 
-func (e *entities) request(q *Query, context bool) cedar.Request {
-	r := cedar.Request{Principal: e.principal, Action: e.action, Resource: e.resource}
-	if context {
-		r.Context = q.Context.record()
+// request readies e for what set asks.
+func (e *entities) request(q *Query, set ruleSet) cedar.Request {
+	for _, r := range set {
+		e.needs = e.needs.with(r.needs)
 	}
-	return r
+	return cedar.Request{Principal: e.principal, Action: e.action, Resource: e.resource, Context: q.Context.record(e.needs)}
 }
 
 // candidates are the keys under which the index files what may apply.
@@ -110,42 +112,32 @@ func (e *entities) candidates(q *Query, keys []cedar.EntityUID) candidates {
 	return c
 }
 
-// line appends everything that the last of keys is in, at any distance.
+// line appends everything that the last of keys is in, at any distance; roles
+// that are in each other end it, too.
 func (e *entities) line(keys []cedar.EntityUID) []cedar.EntityUID {
-	for i := len(keys) - 1; i < len(keys); i++ {
-		for _, up := range e.parents(keys[i]) {
+	add := func(list []cedar.EntityUID) {
+		for _, up := range list {
 			if !slices.Contains(keys, up) {
 				keys = append(keys, up)
 			}
 		}
 	}
-	return keys
-}
-
-// parents is what u is in, as Get says it, without making the entity.
-func (e *entities) parents(u cedar.EntityUID) []cedar.EntityUID {
-	var p *person
-	var out []cedar.EntityUID
-	switch u {
-	case e.resource:
-		if p = e.acted; e.object != nil {
-			out = tenantOf(e.object)
+	for i := len(keys) - 1; i < len(keys); i++ {
+		p := e.acting
+		switch keys[i] {
+		case e.resource:
+			if p = e.acted; e.object != nil {
+				add(tenantOf(e.object))
+			}
+		case e.principal:
+		default:
+			p, _ = e.snap.people.get(keys[i])
 		}
-	case e.principal:
-		p = e.acting
-	default:
-		p, _ = e.snap.people.get(u)
+		if p != nil {
+			add(p.up)
+		}
 	}
-	if p == nil {
-		return out
-	}
-	if p.record != nil && u != e.resource {
-		out = tenantOf(p.record)
-	}
-	for _, g := range p.grants {
-		out = append(out, g.role)
-	}
-	return out
+	return keys
 }
 
 // Get implements cedar.EntityGetter.
@@ -179,38 +171,41 @@ func (e *entities) acts() cedar.Entity {
 	if e.object == nil {
 		return tenantEntity(e.tenant, e.snap.fixed.tenantSpec)
 	}
-	out := entityOf(e.object)
+	out := entityOf(e.object, e.needs)
 	if e.acted != nil {
-		out = within(out, e.acted.entity.Parents.Slice())
+		out.Parents = cedar.NewEntityUIDSet(slices.Concat(e.acted.up, tenantOf(e.object))...)
 	}
 	return out
 }
 
-// within puts the entity into more parents.
-func within(e cedar.Entity, parents []cedar.EntityUID) cedar.Entity {
-	e.Parents = cedar.NewEntityUIDSet(slices.Concat(parents, e.Parents.Slice())...)
-	return e
-}
-
-func entityOf(o *resource.Object) cedar.Entity {
+// entityOf makes the entity of a record, with spec and tags where they are
+// needed; in a single tenant, without roles.
+func entityOf(o *resource.Object, need needs) cedar.Entity {
 	m := &o.Metadata
-	attrs := types.RecordMap{
-		"name": cedar.String(m.Name), "tenant": cedar.String(m.Tenant),
-		"class": cedar.String(HighestClass), "spec": specRecord(o.Spec),
+	attrs := types.RecordMap{}
+	if need.name("name") {
+		attrs["name"] = cedar.String(m.Name)
 	}
-	tags := types.RecordMap{}
-	for k, v := range m.Labels {
-		tags[cedar.String(k)] = cedar.String(v)
+	if need.name("tenant") {
+		attrs["tenant"] = cedar.String(m.Tenant)
 	}
-	if c := m.Labels[resource.LabelClass]; c != "" {
-		attrs["class"] = cedar.String(c)
+	if need.name("class") {
+		attrs["class"] = cedar.String(cmp.Or(m.Labels[resource.LabelClass], HighestClass))
 	}
-	if m.Owner != nil {
+	if need.name("owner") && m.Owner != nil {
 		attrs["owner"] = cedar.String(m.Owner.String())
 	}
+	if need.name("spec") {
+		attrs["spec"] = specRecord(o.Spec)
+	}
+	tags := types.RecordMap{}
+	if need.tags {
+		for k, v := range m.Labels {
+			tags[cedar.String(k)] = cedar.String(v)
+		}
+	}
 	return cedar.Entity{
-		UID:        uid(o.Kind, m.Tenant, m.Name),
-		Parents:    cedar.NewEntityUIDSet(tenantOf(o)...),
+		UID: uid(o.Kind, m.Tenant, m.Name), Parents: cedar.NewEntityUIDSet(tenantOf(o)...),
 		Attributes: cedar.NewRecord(attrs), Tags: cedar.NewRecord(tags),
 	}
 }
@@ -261,16 +256,27 @@ func specRecord(spec any) cedar.Record {
 	return cedar.NewRecord(out)
 }
 
-func (c Context) record() cedar.Record {
-	m := types.RecordMap{
-		"phase": cedar.String(c.Phase), "door": cedar.String(c.Door), "mfa": cedar.Boolean(c.MFA),
-		"time": cedar.NewDatetime(c.Time), "request": cedar.String(c.Request),
+// record holds what is needed of the context.
+func (c Context) record(need needs) cedar.Record {
+	m := types.RecordMap{}
+	for _, f := range [...]struct{ name, value string }{{"phase", c.Phase}, {"door", c.Door}, {"request", c.Request}} {
+		if need.name(f.name) {
+			m[cedar.String(f.name)] = cedar.String(f.value)
+		}
 	}
-	if a, err := netip.ParseAddr(c.Source); err == nil {
-		a = a.Unmap().WithZone("")
-		m["source"] = cedar.IPAddr(netip.PrefixFrom(a, a.BitLen()))
+	if need.name("mfa") {
+		m["mfa"] = cedar.Boolean(c.MFA)
 	}
-	if c.ChangeRequest != "" {
+	if need.name("time") {
+		m["time"] = cedar.NewDatetime(c.Time)
+	}
+	if need.name("source") {
+		if a, err := netip.ParseAddr(c.Source); err == nil {
+			a = a.Unmap().WithZone("")
+			m["source"] = cedar.IPAddr(netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	if need.name("changeRequest") && c.ChangeRequest != "" {
 		m["changeRequest"] = cedar.String(c.ChangeRequest)
 	}
 	return cedar.NewRecord(m)

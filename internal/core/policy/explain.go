@@ -43,8 +43,9 @@ func (s *Snapshot) Explain(q Query, reader resource.Ref) Explanation {
 		return out
 	}
 	x := explainer{q: &q, e: s.entities(&q), reader: reader}
-	x.request = x.e.request(&q, true)
 	set := ruleSet(s.rules(&q, x.e, nil))
+	x.e.needs = everything()
+	x.request = x.e.request(&q, set)
 	for _, r := range set {
 		effect := r.policy.Effect() == cedar.Permit
 		if effect != d.Allowed || !slices.Contains(d.Policies, string(r.id)) {

@@ -24,12 +24,11 @@ type Compiler struct {
 
 // rule is one statement under its id.
 type rule struct {
-	id      cedar.PolicyID
-	tenant  string
-	policy  *cedar.Policy
-	paths   []path // where the index files it
-	context bool   // it asks about the context
-	others  bool   // it looks at entities beside principal, action and resource
+	id     cedar.PolicyID
+	tenant string
+	policy *cedar.Policy
+	paths  []path // where the index files it
+	needs  needs
 }
 
 // NewCompiler validates the built-in policies against the kinds' schema.
@@ -85,9 +84,7 @@ func (c *Compiler) parse(tenant, name, source string) ([]*rule, error) {
 		if err := validatePolicy(c.validator, pid, p); err != nil {
 			return nil, wrong("does not validate: %s", "未通过校验:%s", err)
 		}
-		r := &rule{id: cedar.PolicyID(pid), tenant: tenant, policy: p, paths: pathsOf(p)}
-		r.context, r.others = uses(p)
-		out = append(out, r)
+		out = append(out, &rule{id: cedar.PolicyID(pid), tenant: tenant, policy: p, paths: pathsOf(p), needs: needsOf(p)})
 	}
 	return out, nil
 }

@@ -166,33 +166,42 @@ func entityLiteral(n ast.IsNode) (cedar.EntityUID, bool) {
 	return u, ok
 }
 
-// uses reports whether a statement asks about the context, and whether it
-// looks at entities beside principal, action and resource.
-func uses(p *cedar.Policy) (context, others bool) {
+// needsOf reads what a statement names. A context that is taken as a whole, as
+// in a comparison, needs all that it can hold.
+func needsOf(p *cedar.Policy) needs {
+	var out needs
+	attribute := func(of ast.IsNode, name cedar.String) bool {
+		out.others = out.others || looksAway(of)
+		out.names |= bit(string(name))
+		v, _ := of.(ast.NodeTypeVariable)
+		return v.Name != "context" // else the variable itself is not a use of the whole
+	}
 	for _, c := range astOf(p).Conditions {
 		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
 			switch n := n.(type) {
 			case ast.NodeTypeVariable:
-				context = context || n.Name == "context"
+				if n.Name == "context" {
+					out.names |= everything().names
+				}
 			case ast.NodeTypeIn:
 				_, ok := variable(n.Left)
-				others = others || !ok
+				out.others = out.others || !ok
 			case ast.NodeTypeIsIn:
 				_, ok := variable(n.Left)
-				others = others || !ok
+				out.others = out.others || !ok
 			case ast.NodeTypeAccess:
-				others = others || looksAway(n.Arg)
+				return attribute(n.Arg, n.Value)
 			case ast.NodeTypeHas:
-				others = others || looksAway(n.Arg)
+				return attribute(n.Arg, n.Value)
 			case ast.NodeTypeHasTag:
-				others = others || looksAway(n.Left)
+				out.others, out.tags = out.others || looksAway(n.Left), true
 			case ast.NodeTypeGetTag:
-				others = others || looksAway(n.Left)
+				out.others, out.tags = out.others || looksAway(n.Left), true
 			}
 			return true
 		})
 	}
-	return context, others
+	return out
 }
 
 // looksAway reports whether an attribute is asked of something that may be
