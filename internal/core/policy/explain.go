@@ -139,8 +139,16 @@ func (x *explainer) words(r *rule, p part) any {
 
 // near is a permit that would have allowed it, had the why been otherwise.
 type near struct {
-	id  string
-	why []text.Text
+	id   string
+	role bool // the principal lacks the role; else only conditions are in the way
+	why  []text.Text
+}
+
+func (n near) rank() int {
+	if n.role {
+		return 1<<16 + len(n.why)
+	}
+	return len(n.why)
 }
 
 // nearest looks at all permits for the action and tells of those that lack
@@ -154,8 +162,8 @@ func (x *explainer) nearest(s *Snapshot) []text.Text {
 			return
 		}
 		seen[r] = true
-		if why, ok := x.lacks(r); ok {
-			found = append(found, near{string(r.id), why})
+		if n, ok := x.lacks(r); ok {
+			found = append(found, n)
 		}
 	}
 	platform, _ := s.tenants.get(resource.Platform)
@@ -164,10 +172,10 @@ func (x *explainer) nearest(s *Snapshot) []text.Text {
 		own, _ := s.tenants.get(tenant)
 		own.each(look)
 	}
-	slices.SortFunc(found, func(a, b near) int { return cmp.Or(cmp.Compare(len(a.why), len(b.why)), cmp.Compare(a.id, b.id)) })
+	slices.SortFunc(found, func(a, b near) int { return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.id, b.id)) })
 	var out []text.Text
 	for i, n := range found {
-		if i == maxNearest || len(n.why) > len(found[0].why) {
+		if i == maxNearest || n.rank() > found[0].rank() {
 			break
 		}
 		out = append(out, n.why...)
@@ -180,15 +188,16 @@ func (x *explainer) nearest(s *Snapshot) []text.Text {
 
 // lacks lists what keeps a permit from applying; ok is false where the permit
 // is about something else.
-func (x *explainer) lacks(r *rule) (why []text.Text, ok bool) {
+func (x *explainer) lacks(r *rule) (n near, ok bool) {
 	principal, action, resource, role := fits(r.policy, x.e, x.request)
 	if !action || !resource {
-		return nil, false
+		return n, false
 	}
+	var why []text.Text
 	if !principal {
 		tenant, _, _ := strings.Cut(string(role.ID), "/")
 		if role.Type != roleKind || tenant != x.q.Principal.Tenant {
-			return nil, false
+			return n, false
 		}
 		why = append(why, text.F("%s: %s is not held by %s", "%s:%[3]s 不具有 %[2]s", r.id, role.String(), x.q.Principal))
 	}
@@ -210,5 +219,5 @@ func (x *explainer) lacks(r *rule) (why []text.Text, ok bool) {
 	if len(why) == begin {
 		why = append(why, erring...)
 	}
-	return why, len(why) > 0
+	return near{string(r.id), !principal, why}, len(why) > 0
 }

@@ -54,13 +54,14 @@ func measureText(s string) measure {
 			frames = append(frames, depth)
 			depth += run + 1
 			run = 0
-			if c == '[' {
-				chain++ // may be an attribute, as in context["mfa"]
-			}
 			m.nesting = max(m.nesting, depth+chain)
 		case c == ')' || c == ']' || c == '}':
 			if len(frames) > 0 {
 				depth, frames = frames[len(frames)-1], frames[:len(frames)-1]
+			}
+			if c == ']' {
+				chain++ // may be an attribute, as in context["mfa"]
+				m.nesting = max(m.nesting, depth+chain)
 			}
 			run = 0
 		case c == ',':
@@ -90,7 +91,10 @@ func measureText(s string) measure {
 			switch s[from:i] {
 			case "when", "unless":
 				m.conditions++
+			case "then", "else", "in", "is", "like", "has":
+				chain = 0
 			case "if":
+				chain = 0
 				depth += run + 1
 				m.nesting = max(m.nesting, depth)
 			}

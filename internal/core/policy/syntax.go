@@ -235,6 +235,7 @@ func partsOf(p *cedar.Policy) []part {
 			list, wanted = disjuncts(c.Body), false
 		}
 		for _, n := range list {
+			wanted := wanted
 			for not, ok := n.(ast.NodeTypeNot); ok; not, ok = n.(ast.NodeTypeNot) {
 				n, wanted = not.Arg, !wanted
 			}
