@@ -33,7 +33,7 @@ func tenantUID(tenant string) cedar.EntityUID {
 }
 
 // isPrincipal reports whether records of the kind can act.
-func isPrincipal(kind string) bool { return kind == "User" || slices.Contains(barePrincipals, kind) }
+func isPrincipal(kind string) bool { return slices.Contains(Principals(), kind) }
 
 // fixed are the entities that every decision shares.
 type fixed struct {

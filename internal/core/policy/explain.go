@@ -31,9 +31,10 @@ type Ruling struct {
 	Failed bool   `json:"failed,omitempty"` // it could not be evaluated; a forbid denies then
 }
 
-// Explain answers q as Decide does, and says why. The words are for reader:
-// what the policies of another tenant ask for in detail is not told, nor what
-// those of the platform say to somebody who is not of the platform.
+// Explain answers q as Decide does, and says why. The words are for reader: of
+// a policy that he may not read he learns the id, and the names of roles and
+// attributes, but not what they are compared to: that may be another tenant's
+// business.
 func (s *Snapshot) Explain(q Query, reader resource.Ref) Explanation {
 	d := s.Decide(q)
 	out := Explanation{Allowed: d.Allowed, Roles: s.rolesOf(refUID(q.Principal))}
@@ -42,8 +43,9 @@ func (s *Snapshot) Explain(q Query, reader resource.Ref) Explanation {
 		out.Missing = []text.Text{text.F("%s is disabled", "%s 已停用", q.Principal)}
 		return out
 	}
-	x := explainer{q: &q, e: s.entities(&q), reader: reader}
+	x := explainer{snap: s, q: &q, e: s.entities(&q), reader: reader, readable: map[string]bool{}}
 	set := ruleSet(s.rules(&q, x.e, nil))
+	slices.SortFunc(set, func(a, b *rule) int { return cmp.Compare(a.id, b.id) })
 	x.e.needs = everything()
 	x.request = x.e.request(&q, set)
 	for _, r := range set {
@@ -66,7 +68,6 @@ func (s *Snapshot) Explain(q Query, reader resource.Ref) Explanation {
 		}
 		out.Decided = append(out.Decided, ruling)
 	}
-	slices.SortFunc(out.Decided, func(a, b Ruling) int { return cmp.Compare(a.ID, b.ID) })
 	if !d.Allowed && len(out.Decided) == 0 {
 		out.Missing = x.nearest(s)
 	}
@@ -88,15 +89,30 @@ func (s *Snapshot) rolesOf(u cedar.EntityUID) []string {
 
 // explainer judges single rules for one question.
 type explainer struct {
-	q       *Query
-	e       *entities
-	request cedar.Request
-	reader  resource.Ref
+	snap     *Snapshot
+	q        *Query
+	e        *entities
+	request  cedar.Request
+	reader   resource.Ref
+	readable map[string]bool // policies that the reader may read
 }
 
-// full reports whether the reader may see the words of a rule.
+// full reports whether the reader may see the words of a rule: whether he may
+// read the policy's record.
 func (x *explainer) full(r *rule) bool {
-	return x.reader.Tenant == resource.Platform || x.reader.Tenant == r.tenant
+	name, _, _ := strings.Cut(strings.TrimPrefix(string(r.id), r.tenant+"/"), "#")
+	may, known := x.readable[r.tenant+"/"+name]
+	if !known {
+		o := &resource.Object{Kind: "Policy", Metadata: resource.Metadata{Tenant: r.tenant, Name: name}}
+		if kept, ok := x.snap.records.get(refUID(o.Ref())); ok {
+			o = kept.object
+		}
+		q := Query{Principal: x.reader, Action: "policy." + Read, Object: o, Context: x.q.Context}
+		q.Context.Phase = "old"
+		may = x.snap.Decide(q).Allowed
+		x.readable[r.tenant+"/"+name] = may
+	}
+	return may
 }
 
 // forbidden says what would have kept a forbid away.

@@ -68,11 +68,13 @@ spec:
 			`platform/stops: resource.spec.rule * 9223372036854775807 > 0 cannot be evaluated, so the policy forbids`},
 		{"an absent label", user("platform", "op"), "exclusion.delete", record("Exclusion", "acme", "", exclusion), "platform", "platform/stops#2 forbid", `platform/stops#2: attribute labels.reason is absent`},
 		{"the roles of another tenant are not named", user("acme", "ann"), "site.read", record("Site", "globex", "", site), "acme", "", "no policy permits site.read here"},
+		{"a reader who may not read policies", user("platform", "eve"), "user.update", record("User", "platform", "", ""), "globex", "",
+			`platform/careful#2: a condition on context.mfa is false; platform/careful#2: attribute labels.env is absent; platform/careful#2: a condition on context.door is true`},
 		{"what a tenant's role may", user("acme", "stranger"), "site.update", record("Site", "acme", "", site), "acme", "", `acme/web: Role::"acme/operator" is not held by User acme/stranger`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			q := policy.Query{Principal: tt.who, Action: tt.action, Object: tt.on, Context: policy.Context{Phase: "old", Door: "api"}}
-			x := snap.Explain(q, user(tt.reader, "reader"))
+			x := snap.Explain(q, user(tt.reader, map[string]string{"platform": "op", "acme": "ann"}[tt.reader]))
 			var decided, missing []string
 			for _, d := range x.Decided {
 				decided = append(decided, d.ID+" "+d.Effect)
@@ -117,9 +119,10 @@ func TestExplainConditions(t *testing.T) {
 		`when { 9223372036854775807 + (if context.mfa then 0 else 1) > 0 }`:   "9223372036854775807 + (if context.mfa then 0 else 1) > 0 cannot be evaluated",
 		`when { principal in [Role::"platform/operator"] }`:                   `principal in [Role::"platform/operator"] is false`,
 	} {
-		x := withPolicy(t, `permit (principal == User::"platform/ann", action == Action::"site.read", resource is Site) `+when+`;`).Explain(policy.Query{
+		x := withPolicy(t, `permit (principal == User::"platform/ann", action == Action::"site.read", resource is Site) `+when+`;
+permit (principal == User::"platform/reader", action == Action::"policy.read", resource);`).Explain(policy.Query{
 			Principal: resource.Ref{Kind: "User", Tenant: "platform", Name: "ann"}, Action: "site.read", Object: site, Context: policy.Context{Door: "api"},
-		}, resource.Ref{Tenant: "platform"})
+		}, resource.Ref{Kind: "User", Tenant: "platform", Name: "reader"})
 		var got []string
 		for _, m := range x.Missing {
 			if strings.HasPrefix(m.En, "platform/p:") {

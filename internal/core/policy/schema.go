@@ -26,14 +26,17 @@ const (
 	Delete = "delete"
 )
 
-// tenantActions are asked about a tenant as a whole and not about a record.
-var tenantActions = []string{"event.read", "audit.read", "status.read"}
+// TenantActions are asked about a tenant as a whole and not about a record.
+func TenantActions() []string { return []string{"event.read", "audit.read", "status.read"} }
 
 // contextType is the context of every decision.
 const contextType = `{phase: String, door: String, source?: ipaddr, mfa: Bool, time: datetime, request: String, changeRequest?: String}`
 
-// principals that are not records yet; they get a kind with their own issue.
-var barePrincipals = []string{"Service", "Node"}
+// barePrincipals are not records yet; they get a kind with their own issue.
+func barePrincipals() []string { return []string{"Service", "Node"} }
+
+// Principals lists the kinds of those who can act.
+func Principals() []string { return append([]string{"User"}, barePrincipals()...) }
 
 // Schema returns the Cedar schema of the kinds, for people and for validation.
 func Schema(reg *resource.Registry) string {
@@ -44,7 +47,7 @@ func Schema(reg *resource.Registry) string {
 		fmt.Fprintf(&b, "entity %s in [Tenant%s] {name: String, tenant: String, owner?: String, class: String, spec: %s} tags String;\n",
 			k.Name, parentOf(k.Name), specType(k))
 	}
-	for _, p := range barePrincipals {
+	for _, p := range barePrincipals() {
 		if !types[p] {
 			fmt.Fprintf(&b, "entity %s in [Role];\n", p)
 		}
@@ -64,7 +67,7 @@ func Schema(reg *resource.Registry) string {
 			action(&b, strings.ToLower(k.Name)+"."+a, group, k.Name)
 		}
 	}
-	for _, a := range tenantActions {
+	for _, a := range TenantActions() {
 		action(&b, a, "read", "Tenant")
 	}
 	return b.String()

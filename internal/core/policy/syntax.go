@@ -8,7 +8,6 @@ import (
 	"github.com/cedar-policy/cedar-go"
 	plain "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
-	"github.com/cedar-policy/cedar-go/x/exp/eval"
 )
 
 // This file and schema.go alone touch cedar-go's experimental packages, so
@@ -247,15 +246,18 @@ func partsOf(p *cedar.Policy) []part {
 
 // holds evaluates the part; ok is false when it errs.
 func (p part) holds(e *entities, r cedar.Request) (value, ok bool) {
-	v, err := eval.Eval(p.node, eval.Env{Entities: e, Principal: r.Principal, Action: r.Action, Resource: r.Resource, Context: r.Context})
-	b, isBool := v.(cedar.Boolean)
-	return bool(b), err == nil && isBool
+	decision, diag := cedar.Authorize(ruleSet{{policy: p.alone()}}, e, r)
+	return decision == cedar.Allow, len(diag.Errors) == 0
+}
+
+// alone is a statement that the part decides.
+func (p part) alone() *cedar.Policy {
+	return cedar.NewPolicyFromAST((*plain.Policy)(ast.Permit().When(ast.NewNode(p.node))))
 }
 
 // text is the part in the Cedar language.
 func (p part) text() string {
-	whole := ast.Permit().When(ast.NewNode(p.node))
-	_, s, _ := strings.Cut(string(cedar.NewPolicyFromAST((*plain.Policy)(whole)).MarshalCedar()), "when {")
+	_, s, _ := strings.Cut(string(p.alone().MarshalCedar()), "when {")
 	return strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(s), "};"))
 }
 
