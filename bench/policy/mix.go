@@ -13,14 +13,19 @@ import (
 // front of a label. Every second one has a condition.
 //
 // A cell with more policies has more teams: it has one role for each forty
-// policies, one tenant for each twenty, and a label for each forbid.
+// policies, one tenant for each twenty, and a label for each forbid. The one
+// who asks has the role of the first ten in every cell, so that what applies to
+// him is the same and only what does not apply grows.
 func mixed(n int) []*resource.Object {
 	kinds := []string{"site", "exclusion", "ban", "user", "role"}
 	verbs := []string{"read", "create", "update", "delete"}
 	roles, tenants := 1+n/40, 1+n/20
 	var out []*resource.Object
 	for i := range n {
-		kind, verb := kinds[i%len(kinds)], verbs[i/3%len(verbs)]
+		kind, verb, role := kinds[i/len(verbs)%len(kinds)], verbs[i%len(verbs)], 0
+		if i >= 10 {
+			role = 1 + i/20%roles
+		}
 		when := ";"
 		if i%2 == 0 {
 			when = ` when { context.mfa || resource.class == "test" };`
@@ -28,7 +33,7 @@ func mixed(n int) []*resource.Object {
 		tenant, text := "platform", ""
 		switch at := i % 20; {
 		case at < 12:
-			text = fmt.Sprintf(`permit (principal in Role::"platform/r%d", action == Action::"%s.%s", resource)%s`, i%roles, kind, verb, when)
+			text = fmt.Sprintf(`permit (principal in Role::"platform/r%d", action == Action::"%s.%s", resource)%s`, role, kind, verb, when)
 		case at < 16:
 			tenant = fmt.Sprintf("t%d", i/20%tenants)
 			text = fmt.Sprintf(`permit (principal in Role::"%s/r", action in Action::"read", resource)%s`, tenant, when)
