@@ -54,7 +54,7 @@ func measure() (bool, error) {
 		n    int
 		mix  string
 		make func(int) []*resource.Object
-	}{{10, "mixed", mixed}, {100, "mixed", mixed}, {1000, "mixed", mixed}, {10_000, "mixed", mixed}, {1000, "one kind and action", oneAction}, {1000, "unconstrained forbids", forbids}} {
+	}{{10, "mixed", mixed}, {100, "mixed", mixed}, {1000, "mixed", mixed}, {10_000, "mixed", mixed}, {1000, "one kind and action", oneAction}, {1000, "forbids in front of a value", valued}, {1000, "forbids that cannot be filed", unfiled}} {
 		p, err := newPair(c, row.make(row.n))
 		if err != nil {
 			return false, err

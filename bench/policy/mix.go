@@ -68,11 +68,16 @@ func oneAction(n int) []*resource.Object {
 	return append(out, binding("mine", "r0", "u77"))
 }
 
-// forbids is the worst that can be written: nothing to file any of them under.
-func forbids(n int) []*resource.Object {
+// valued holds forbids to anybody, each in front of a value.
+func valued(n int) []*resource.Object { return forbids(n, `resource.class == "c%d"`) }
+
+// unfiled is the worst that can be written: nothing to file any of them under.
+func unfiled(n int) []*resource.Object { return forbids(n, `context.request == "c%d"`) }
+
+func forbids(n int, when string) []*resource.Object {
 	var out []*resource.Object
 	for i := range n {
-		out = append(out, policyRecord("platform", fmt.Sprintf("p%d", i), fmt.Sprintf(`forbid (principal, action, resource) when { resource.class == "c%d" };`, i)))
+		out = append(out, policyRecord("platform", fmt.Sprintf("p%d", i), "forbid (principal, action, resource) when { "+fmt.Sprintf(when, i)+" };"))
 	}
 	return append(out, binding("mine", "r0", "u77"))
 }

@@ -39,6 +39,15 @@ func (q *Query) tenant() string {
 	return q.Tenant
 }
 
+// resourceTenant is the tenant that the resource itself is of: a tenant as a
+// whole is the platform's, as its record is.
+func (q *Query) resourceTenant() string {
+	if q.Object != nil {
+		return q.Object.Metadata.Tenant
+	}
+	return resource.Platform
+}
+
 // Decision is the answer and what made it.
 type Decision struct {
 	Allowed  bool

@@ -102,7 +102,11 @@ func (e *entities) candidates(q *Query, keys []cedar.EntityUID) candidates {
 	take(byPrincipal)
 	keys = e.line(append(keys, cedar.EntityUID{}, typeKey(e.resource.Type), e.resource))
 	take(byResource)
-	keys = append(keys, cedar.EntityUID{})
+	class, name := HighestClass, e.tenant
+	if q.Object != nil {
+		class, name = classOf(q.Object), q.Object.Metadata.Name
+	}
+	keys = append(keys, cedar.EntityUID{}, valueKey("class", class), valueKey("name", name), valueKey("tenant", q.resourceTenant()))
 	if q.Object != nil {
 		for label := range q.Object.Metadata.Labels {
 			keys = append(keys, tagKey(label))
@@ -178,6 +182,11 @@ func (e *entities) acts() cedar.Entity {
 	return out
 }
 
+// classOf is the data class of a record.
+func classOf(o *resource.Object) string {
+	return cmp.Or(o.Metadata.Labels[resource.LabelClass], HighestClass)
+}
+
 // entityOf makes the entity of a record, with spec and tags where they are
 // needed; in a single tenant, without roles.
 func entityOf(o *resource.Object, need needs) cedar.Entity {
@@ -190,7 +199,7 @@ func entityOf(o *resource.Object, need needs) cedar.Entity {
 		attrs["tenant"] = cedar.String(m.Tenant)
 	}
 	if need.name("class") {
-		attrs["class"] = cedar.String(cmp.Or(m.Labels[resource.LabelClass], HighestClass))
+		attrs["class"] = cedar.String(classOf(o))
 	}
 	if need.name("owner") && m.Owner != nil {
 		attrs["owner"] = cedar.String(m.Owner.String())

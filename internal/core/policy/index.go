@@ -13,7 +13,7 @@ const (
 	byAction = iota
 	byPrincipal
 	byResource
-	byTag // a label that the resource must carry
+	byTag // a label that the resource must carry, or what one of its attributes must be
 	dimensions
 )
 
@@ -28,6 +28,11 @@ func typeKey(t cedar.EntityType) cedar.EntityUID { return cedar.EntityUID{Type: 
 // tagKey is where rules for a label are filed.
 func tagKey(label string) cedar.EntityUID {
 	return cedar.NewEntityUID("tag", cedar.String(label))
+}
+
+// valueKey is where rules for a value of an attribute are filed.
+func valueKey(attribute, value string) cedar.EntityUID {
+	return cedar.NewEntityUID(cedar.EntityType("="+attribute), cedar.String(value))
 }
 
 // edit owns the nodes that one compilation made, and may change them. It has a

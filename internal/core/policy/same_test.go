@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/policy"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/access"
 )
@@ -86,5 +88,29 @@ func TestSameFor(t *testing.T) {
 		if gone.SameFor(next, ann, "Site") || !again.SameFor(gone, resource.Ref{Kind: "User", Tenant: "acme", Name: "bob"}, "Site") {
 			t.Errorf("%s: the policy is gone and still counts", when)
 		}
+	}
+}
+
+// TestUpdateThatFails leaves the snapshot before it as it was.
+func TestUpdateThatFails(t *testing.T) {
+	reg, c := setup(t)
+	old, err := c.Compile(slices.Values(objects(t, reg, cell)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := objects(t, reg, "kind: RoleBinding\nmetadata: {tenant: platform, name: operators}\nspec: {role: operator, subjects: [{kind: User, name: eve}]}\n")[0]
+	bad := &resource.Object{Kind: "Policy", Version: 1, Metadata: resource.Metadata{Tenant: "acme", Name: "web"}, Spec: &access.PolicySpec{Cedar: "permit ("}}
+	if _, err := c.Update(old, resource.Change{Ref: user.Ref(), Object: user}, resource.Change{Ref: bad.Ref(), Object: bad}); !fault.Is(err, fault.Invalid) {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"op": true, "eve": false} {
+		q := policy.Query{Principal: resource.Ref{Kind: "User", Tenant: "platform", Name: name}, Action: "event.read", Tenant: "acme"}
+		if d := old.Decide(q); d.Allowed != want {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	ann := policy.Query{Principal: resource.Ref{Kind: "User", Tenant: "acme", Name: "ann"}, Action: "status.read", Tenant: "acme"}
+	if d := old.Decide(ann); !d.Allowed {
+		t.Errorf("the policy that was to be replaced is gone: %+v", d)
 	}
 }

@@ -130,6 +130,9 @@ func narrowOne(n ast.IsNode) (dim int, key cedar.EntityUID, ok bool) {
 		dim, ok = variable(n.Left)
 		return dim, typeKey(n.EntityType), ok
 	case ast.NodeTypeEquals:
+		if key, ok = attributeIs(n); ok {
+			return byTag, key, true
+		}
 		dim, ok = variable(n.Left)
 		key, literal := entityLiteral(n.Right)
 		return dim, key, ok && literal
@@ -144,6 +147,16 @@ func narrowOne(n ast.IsNode) (dim int, key cedar.EntityUID, ok bool) {
 		return byTag, tagKey(string(label)), ok && literal && dim == byResource
 	}
 	return 0, key, false
+}
+
+// attributeIs reads a comparison of what every resource has, as in
+// resource.class == "test"; it cannot err.
+func attributeIs(n ast.NodeTypeEquals) (cedar.EntityUID, bool) {
+	a, _ := n.Left.(ast.NodeTypeAccess)
+	of, _ := a.Arg.(ast.NodeTypeVariable)
+	v, _ := n.Right.(ast.NodeValue)
+	s, ok := v.Value.(cedar.String)
+	return valueKey(string(a.Value), string(s)), ok && of.Name == "resource" && (a.Value == "class" || a.Value == "tenant" || a.Value == "name")
 }
 
 func variable(n ast.IsNode) (dim int, ok bool) {
