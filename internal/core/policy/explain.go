@@ -11,8 +11,11 @@ import (
 	"github.com/dun-sec/dun/internal/core/text"
 )
 
-// maxNearest is how many permits an explanation of a denial tells of.
-const maxNearest = 3
+// Limits of an explanation: a refusal must not cost more than what it refuses.
+const (
+	maxNearest = 3  // permits that it tells of
+	maxLooks   = 64 // permits that it looks at
+)
 
 // Explanation says why a question has its answer.
 type Explanation struct {
@@ -167,26 +170,35 @@ func (n near) rank() int {
 	return len(n.why)
 }
 
-// nearest looks at all permits for the action and tells of those that lack
+// attainable reports whether a binding could give u to the principal: roles and
+// those who have them are of one tenant.
+func (x *explainer) attainable(u cedar.EntityUID) bool {
+	tenant, _, _ := strings.Cut(string(u.ID), "/")
+	return u.Type == roleKind && tenant == x.q.Principal.Tenant
+}
+
+// nearest looks at the permits for the action and tells of those that lack
 // least. One that names another principal, or a role that the principal cannot
 // get, lacks something that nobody can give.
 func (x *explainer) nearest(s *Snapshot) []text.Text {
 	var found []near
 	seen := map[*rule]bool{}
-	look := func(r *rule) {
+	look := func(r *rule) bool {
 		if seen[r] || r.policy.Effect() != cedar.Permit {
-			return
+			return true
 		}
 		seen[r] = true
 		if n, ok := x.lacks(r); ok {
 			found = append(found, n)
 		}
+		return len(seen) < maxLooks
 	}
+	c := x.e.candidates(x.q, nil)
 	platform, _ := s.tenants.get(resource.Platform)
-	platform.each(look)
+	platform.nearby(&c, 0, x.attainable, look)
 	if tenant := x.q.tenant(); tenant != resource.Platform {
 		own, _ := s.tenants.get(tenant)
-		own.each(look)
+		own.nearby(&c, 0, x.attainable, look)
 	}
 	slices.SortFunc(found, func(a, b near) int { return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.id, b.id)) })
 	var out []text.Text
@@ -211,8 +223,7 @@ func (x *explainer) lacks(r *rule) (n near, ok bool) {
 	}
 	var why []text.Text
 	if !principal {
-		tenant, _, _ := strings.Cut(string(role.ID), "/")
-		if role.Type != roleKind || tenant != x.q.Principal.Tenant {
+		if !x.attainable(role) {
 			return n, false
 		}
 		why = append(why, text.F("%s: %s is not held by %s", "%s:%[3]s 不具有 %[2]s", r.id, role.String(), x.q.Principal))

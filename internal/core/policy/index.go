@@ -116,16 +116,25 @@ func (n *node) collect(c *candidates, level int, out []*rule) []*rule {
 	return out
 }
 
-// each calls f with every rule, in no order; one with several paths comes as
-// often.
-func (n *node) each(f func(*rule)) {
+// nearby calls f with the rules for the action and the resource of c, whatever
+// label or value they ask for, and for principals of c or of role; until f
+// says false.
+func (n *node) nearby(c *candidates, level int, role func(cedar.EntityUID) bool, f func(*rule) bool) bool {
 	if n == nil {
-		return
+		return true
 	}
-	for _, r := range n.rules {
-		f(r)
+	if level == dimensions {
+		for _, r := range n.rules {
+			if !f(r) {
+				return false
+			}
+		}
+		return true
 	}
-	for _, below := range n.next {
-		below.each(f)
+	for k, below := range n.next {
+		if (level == byTag || slices.Contains(c[level], k) || level == byPrincipal && role(k)) && !below.nearby(c, level+1, role, f) {
+			return false
+		}
 	}
+	return true
 }

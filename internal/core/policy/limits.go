@@ -12,7 +12,7 @@ const (
 	MaxStatements = 512  // permit and forbid statements
 	MaxConditions = 1024 // when and unless clauses of all statements
 	MaxNesting    = 64   // brackets, if and signs inside each other
-	MaxOperators  = 1024 // && and || of all statements
+	MaxOperators  = 1024 // && || + - * of all statements
 )
 
 // measure counts in one pass over the text, without a syntax tree; what it
@@ -49,6 +49,9 @@ func measureText(s string) measure {
 			m.nesting = max(m.nesting, depth+chain)
 		case c == '!' || c == '-':
 			run++
+			if c == '-' {
+				m.operators++
+			}
 			m.nesting = max(m.nesting, depth+run)
 		case c == '(' || c == '[' || c == '{':
 			frames = append(frames, depth)
@@ -102,6 +105,9 @@ func measureText(s string) measure {
 			continue
 		default:
 			run = 0
+			if c == '+' || c == '*' {
+				m.operators++
+			}
 			if c == '=' || c == '<' || c == '>' || c == '+' || c == '*' {
 				chain = 0
 			}
@@ -124,7 +130,7 @@ func bounded(source string, r *resource.Report) {
 		r.Add(field, "holds %d when and unless clauses, at most %d are allowed", "共 %d 个 when 与 unless 子句,上限为 %d", m.conditions, MaxConditions)
 	}
 	if m.operators > MaxOperators {
-		r.Add(field, "holds %d && and || operators, at most %d are allowed", "共 %d 个 && 与 || 运算符,上限为 %d", m.operators, MaxOperators)
+		r.Add(field, "holds %d operators such as && and +, at most %d are allowed", "共 %d 个 && 与 + 之类的运算符,上限为 %d", m.operators, MaxOperators)
 	}
 	if m.nesting > MaxNesting {
 		r.Add(field, "is nested %d deep, at most %d are allowed", "嵌套 %d 层,上限为 %d", m.nesting, MaxNesting)

@@ -40,6 +40,9 @@ func TestLimitsOfAPolicy(t *testing.T) {
 			return `permit (principal, action == Action::"site.read", resource)` + strings.Repeat(" when {true}", policy.MaxConditions+more) + ";"
 		},
 		"operators": func(more int) string { return when("true" + strings.Repeat(" && true", policy.MaxOperators+more)) },
+		"sums": func(more int) string {
+			return when("1" + strings.Repeat("+1", policy.MaxOperators/2+more) + strings.Repeat("-1*1", policy.MaxOperators/4) + " < 3")
+		},
 	} {
 		if err := c.Check("platform/x", make(0)); err != nil {
 			t.Errorf("%s at the limit: %.200v", name, err)
