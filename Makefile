@@ -28,6 +28,7 @@ bench: bench-deps
 	$(GO) run ./bench/ready
 	$(GO) run ./bench/edge
 	$(GO) run ./bench/edge sites
+	$(GO) run ./bench/policy
 
 soak: deps
 	$(GO) test ./test/crash -count=1 -timeout 120m -kills 1000

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // Problem is an error as clients get it (RFC 9457; formats.md, HTTP).
@@ -61,7 +62,7 @@ func problemOf(c *call, err error) Problem {
 	e := fault.Of(err)
 	p := Problem{
 		Type: "urn:dun:error:" + string(e.Code), Title: e.Code.Title().In(c.lang), Status: e.Code.Status(), Code: e.Code,
-		Detail: e.Detail.In(c.lang), Request: c.req, Policies: e.Policies, Missing: e.Missing,
+		Detail: e.Detail.In(c.lang), Request: c.req, Policies: e.Policies, Missing: inLang(e.Missing, c.lang),
 	}
 	for _, f := range e.Fields {
 		p.Errors = append(p.Errors, ProblemField{Field: f.Path, Reason: f.Reason.In(c.lang)})
@@ -83,4 +84,13 @@ func (c *call) json(status int, v any) error {
 		c.api.opt.Log.Debug("client left", "req", c.req, "err", err)
 	}
 	return nil
+}
+
+// inLang picks the wording of each.
+func inLang(list []text.Text, l text.Lang) []string {
+	var out []string
+	for _, t := range list {
+		out = append(out, t.In(l))
+	}
+	return out
 }

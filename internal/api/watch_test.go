@@ -128,6 +128,12 @@ func TestAWatchEndsWhenItsGroundMoves(t *testing.T) {
 	if a := d.call("PUT", "/api/v1/platform/users/u", `{"kind":"User","metadata":{"tenant":"platform","name":"u"},"spec":{}}`); a.status != 201 {
 		t.Fatal(a.body)
 	}
+	// Neither moved what this watcher sees; a policy may.
+	d.ban("b", "x")
+	w.next("put", `"name":"b"`)
+	if a := d.call("PUT", "/api/v1/platform/policies/p", `{"kind":"Policy","metadata":{"tenant":"platform","name":"p"},"spec":{"cedar":"forbid (principal, action, resource is Ban) when { resource.name == \"a\" };"}}`); a.status != 201 {
+		t.Fatal(a.body)
+	}
 	w.next("gone")
 
 	// A position of another epoch: gone at once.

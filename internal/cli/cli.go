@@ -94,6 +94,9 @@ func (a *app) report(err error) int {
 	if len(e.Policies) > 0 {
 		fmt.Fprintf(a.opt.Err, "  %s %s\n", text.T("decided by", "决定策略:").In(a.lang), clean(strings.Join(e.Policies, ", ")))
 	}
+	for _, m := range e.Missing {
+		fmt.Fprintf(a.opt.Err, "  %s %s\n", text.T("missing", "缺少:").In(a.lang), clean(m.In(a.lang)))
+	}
 	return e.Code.Exit()
 }
 

@@ -171,7 +171,10 @@ func (c *client) problem(res *http.Response) error {
 		p.Detail += " (" + text.T("request", "请求").In(c.lang) + " " + p.Request + ")"
 	}
 	e := fault.New(p.Code, "%s", "%s", p.Detail)
-	e.Policies, e.Missing, e.RetryAfter = p.Policies, p.Missing, time.Duration(p.RetryAfter)*time.Second
+	e.Policies, e.RetryAfter = p.Policies, time.Duration(p.RetryAfter)*time.Second
+	for _, m := range p.Missing {
+		e.Missing = append(e.Missing, text.T(m, m))
+	}
 	for _, f := range p.Errors {
 		e.Fields = append(e.Fields, fault.Field{Path: f.Field, Reason: text.T(f.Reason, f.Reason)})
 	}

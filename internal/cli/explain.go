@@ -18,7 +18,7 @@ func (a *app) explain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain", Short: a.t("Say why something happened, or what a kind is", "说明事情的原因,或某个类型的含义"),
 	}
-	return a.group(cmd, a.explainBlock(), a.explainKind())
+	return a.group(cmd, a.explainAccess(), a.explainBlock(), a.explainKind())
 }
 
 func (a *app) explainBlock() *cobra.Command {

@@ -75,7 +75,7 @@ type Error struct {
 	Detail     text.Text
 	Fields     []Field
 	Policies   []string      // ids of the policies that decided; only where reading is allowed
-	Missing    []string      // attributes that would have allowed it; likewise
+	Missing    []text.Text   // what would have allowed it; likewise
 	RetryAfter time.Duration // for exhausted and unavailable; 0 = unknown
 	cause      error
 }

@@ -102,7 +102,11 @@ func (b *build) refresh(s *state, req *Request, p *plan, rev uint64, at int64) e
 // policy that cannot be compiled is refused here, and s is thrown away.
 func (b *build) repolicy(s *state, p *plan) error {
 	s.perform(p)
-	snap, err := b.g.compiler.Compile(s.access())
+	subject := p.next
+	if subject == nil {
+		subject = p.old
+	}
+	snap, err := b.g.compiler.Update(s.snap, resource.Change{Ref: subject.Ref(), Object: p.next})
 	if err != nil {
 		return err
 	}

@@ -196,6 +196,6 @@ func (g *Gate) hidden(a identity.Actor, r resource.Ref, action string) error {
 func (g *Gate) forbidden(a identity.Actor, k *resource.Kind, r resource.Ref, action string, d policy.Decision) error {
 	g.deny(a, resource.Ref{Kind: k.Name, Tenant: r.Tenant, Name: r.Name}, action, d.Policies)
 	e := fault.New(fault.Forbidden, "%s may not %s %s", "%s 无权 %s %s", a, action, r)
-	e.Policies = d.Policies
+	e.Policies, e.Missing = d.Policies, d.Missing()
 	return e
 }

@@ -2,6 +2,8 @@ package gate
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sort"
 	"sync"
 
@@ -117,7 +119,7 @@ func (g *Gate) Watch(actor identity.Actor, kinds []string, keep func(*resource.O
 func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 	for {
 		s := f.g.state.Load()
-		if !f.ready || !s.snap.Same(f.snap) {
+		if !f.ready || !f.judge(s) {
 			return f.restart(s), nil
 		}
 		changes, at, moved, ok := f.g.ring.after(f.at, feedBatch)
@@ -127,7 +129,7 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 		}
 		if at > f.at {
 			// The state that is published with these changes may carry a new policy.
-			if now := f.g.state.Load(); !now.snap.Same(f.snap) {
+			if now := f.g.state.Load(); !f.judge(now) {
 				f.ready = false
 				continue
 			}
@@ -144,6 +146,16 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 		case <-moved:
 		}
 	}
+}
+
+// judge reports whether what was shown still may be: nothing moved that
+// decides what this watcher sees.
+func (f *feed) judge(s *state) bool {
+	if !s.snap.SameFor(f.snap, f.actor.Principal, slices.Collect(maps.Keys(f.kinds))...) {
+		return false
+	}
+	f.snap = s.snap
+	return true
 }
 
 func (f *feed) restart(s *state) resource.Batch {

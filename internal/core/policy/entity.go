@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -16,7 +17,12 @@ import (
 // the highest (design section 2).
 const HighestClass = "production"
 
+// uid is the Cedar name of a record. A tenant has one name, whether it is the
+// record that is meant or what other records are in.
 func uid(kind, tenant, name string) cedar.EntityUID {
+	if kind == "Tenant" {
+		return tenantUID(name)
+	}
 	return cedar.NewEntityUID(cedar.EntityType(kind), cedar.String(tenant+"/"+name))
 }
 
@@ -27,66 +33,207 @@ func tenantUID(tenant string) cedar.EntityUID {
 }
 
 // isPrincipal reports whether records of the kind can act.
-func isPrincipal(kind string) bool { return kind == "User" || slices.Contains(barePrincipals, kind) }
+func isPrincipal(kind string) bool { return slices.Contains(Principals(), kind) }
 
-// entities answers for the few entities of one decision.
+// fixed are the entities that every decision shares.
+type fixed struct {
+	read, write cedar.EntityUID // the groups of actions
+	reads       cedar.EntityUIDSet
+	writes      cedar.EntityUIDSet
+	tenantSpec  cedar.Record // of a tenant that is asked about as a whole
+}
+
+func fixedEntities(reg *resource.Registry) *fixed {
+	f := &fixed{read: cedar.NewEntityUID("Action", "read"), write: cedar.NewEntityUID("Action", "write")}
+	f.reads, f.writes = cedar.NewEntityUIDSet(f.read), cedar.NewEntityUIDSet(f.write)
+	if k, err := reg.Kind("Tenant"); err == nil {
+		f.tenantSpec = specRecord(k.NewSpec())
+	}
+	return f
+}
+
+// entities answers for the few entities of one decision. What few policies
+// look at is made when one does.
 type entities struct {
-	snap     *Snapshot
-	action   cedar.EntityUID
-	resource cedar.Entity
+	snap      *Snapshot
+	principal cedar.EntityUID
+	acting    *person // nil = unknown: without attributes and roles
+	action    cedar.EntityUID
+	group     cedar.EntityUID
+	resource  cedar.EntityUID
+	object    *resource.Object // nil = the tenant as a whole
+	tenant    string
+	acted     *person // what is known of the resource as a principal
+	needs     needs   // of the rules that are evaluated
+	made      bool
+	entity    cedar.Entity // of the resource, once made
+}
+
+func (s *Snapshot) entities(q *Query) *entities {
+	e := &entities{snap: s, principal: refUID(q.Principal), action: cedar.NewEntityUID("Action", cedar.String(q.Action)), group: s.fixed.write, object: q.Object, tenant: q.tenant()}
+	if strings.HasSuffix(q.Action, "."+Read) {
+		e.group = s.fixed.read
+	}
+	e.acting, _ = s.people.get(e.principal)
+	if e.resource = tenantUID(e.tenant); q.Object != nil {
+		e.resource = uid(q.Object.Kind, e.tenant, q.Object.Metadata.Name)
+		e.acted, _ = s.people.get(e.resource) // schema and policies know the roles of who is acted upon, too
+	}
+	return e
+}
+
+// request readies e for what set asks.
+func (e *entities) request(q *Query, set ruleSet) cedar.Request {
+	for _, r := range set {
+		e.needs = e.needs.with(r.needs)
+	}
+	return cedar.Request{Principal: e.principal, Action: e.action, Resource: e.resource, Context: q.Context.record(e.needs)}
+}
+
+// candidates are the keys under which the index files what may apply.
+func (e *entities) candidates(q *Query, keys []cedar.EntityUID) candidates {
+	var c candidates
+	take := func(dim int) {
+		c[dim], keys = keys[:len(keys):len(keys)], keys[len(keys):]
+	}
+	keys = append(keys, cedar.EntityUID{}, typeKey(e.action.Type), e.action, e.group)
+	take(byAction)
+	keys = e.line(append(keys, cedar.EntityUID{}, typeKey(e.principal.Type), e.principal))
+	take(byPrincipal)
+	keys = e.line(append(keys, cedar.EntityUID{}, typeKey(e.resource.Type), e.resource))
+	take(byResource)
+	class, name := HighestClass, e.tenant
+	if q.Object != nil {
+		class, name = classOf(q.Object), q.Object.Metadata.Name
+	}
+	keys = append(keys, cedar.EntityUID{}, valueKey("class", class), valueKey("name", name), valueKey("tenant", q.resourceTenant()))
+	if q.Object != nil {
+		for label := range q.Object.Metadata.Labels {
+			keys = append(keys, tagKey(label))
+		}
+	}
+	take(byTag)
+	return c
+}
+
+// line appends everything that the last of keys is in, at any distance; roles
+// that are in each other end it, too.
+func (e *entities) line(keys []cedar.EntityUID) []cedar.EntityUID {
+	add := func(list []cedar.EntityUID) {
+		for _, up := range list {
+			if !slices.Contains(keys, up) {
+				keys = append(keys, up)
+			}
+		}
+	}
+	for i := len(keys) - 1; i < len(keys); i++ {
+		p := e.acting
+		switch keys[i] {
+		case e.resource:
+			if p = e.acted; e.object != nil {
+				add(tenantOf(e.object))
+			}
+		case e.principal:
+		default:
+			p, _ = e.snap.people.get(keys[i])
+		}
+		if p != nil {
+			add(p.up)
+		}
+	}
+	return keys
 }
 
 // Get implements cedar.EntityGetter.
 func (e *entities) Get(u cedar.EntityUID) (cedar.Entity, bool) {
-	switch {
-	case u == e.resource.UID:
-		return e.resource, true
-	case u == e.action:
-		group := "write"
-		if strings.HasSuffix(string(u.ID), "."+Read) {
-			group = "read"
+	switch u {
+	case e.resource:
+		if !e.made {
+			e.entity, e.made = e.acts(), true
 		}
-		return cedar.Entity{UID: u, Parents: cedar.NewEntityUIDSet(cedar.NewEntityUID("Action", cedar.String(group)))}, true
-	}
-	if p, ok := e.snap.people[u]; ok {
-		return p, true
+		return e.entity, true
+	case e.principal:
+		if e.acting != nil {
+			return e.acting.entity, true
+		}
+	case e.action:
+		parents := e.snap.fixed.writes
+		if e.group == e.snap.fixed.read {
+			parents = e.snap.fixed.reads
+		}
+		return cedar.Entity{UID: u, Parents: parents}, true
+	default:
+		if p, ok := e.snap.people.get(u); ok {
+			return p.entity, true
+		}
 	}
 	return cedar.Entity{UID: u}, true
 }
 
-// within puts the entity into more parents.
-func within(e cedar.Entity, parents []cedar.EntityUID) cedar.Entity {
-	e.Parents = cedar.NewEntityUIDSet(slices.Concat(parents, e.Parents.Slice())...)
-	return e
+// acts makes the entity of what is acted upon.
+func (e *entities) acts() cedar.Entity {
+	if e.object == nil {
+		return tenantEntity(e.tenant, e.snap.fixed.tenantSpec)
+	}
+	out := entityOf(e.object, e.needs)
+	if e.acted != nil {
+		out.Parents = cedar.NewEntityUIDSet(slices.Concat(e.acted.up, tenantOf(e.object))...)
+	}
+	return out
 }
 
-func entityOf(o *resource.Object) cedar.Entity {
+// classOf is the data class of a record.
+func classOf(o *resource.Object) string {
+	return cmp.Or(o.Metadata.Labels[resource.LabelClass], HighestClass)
+}
+
+// entityOf makes the entity of a record, with spec and tags where they are
+// needed; in a single tenant, without roles.
+func entityOf(o *resource.Object, need needs) cedar.Entity {
 	m := &o.Metadata
-	attrs := types.RecordMap{
-		"name": cedar.String(m.Name), "tenant": cedar.String(m.Tenant),
-		"class": cedar.String(HighestClass), "spec": specRecord(o.Spec),
+	attrs := types.RecordMap{}
+	if need.name("name") {
+		attrs["name"] = cedar.String(m.Name)
 	}
-	tags := types.RecordMap{}
-	for k, v := range m.Labels {
-		tags[cedar.String(k)] = cedar.String(v)
+	if need.name("tenant") {
+		attrs["tenant"] = cedar.String(m.Tenant)
 	}
-	if c := m.Labels[resource.LabelClass]; c != "" {
-		attrs["class"] = cedar.String(c)
+	if need.name("class") {
+		attrs["class"] = cedar.String(classOf(o))
 	}
-	if m.Owner != nil {
+	if need.name("owner") && m.Owner != nil {
 		attrs["owner"] = cedar.String(m.Owner.String())
 	}
+	if need.name("spec") {
+		attrs["spec"] = specRecord(o.Spec)
+	}
+	tags := types.RecordMap{}
+	if need.tags {
+		for k, v := range m.Labels {
+			tags[cedar.String(k)] = cedar.String(v)
+		}
+	}
 	return cedar.Entity{
-		UID:        uid(o.Kind, m.Tenant, m.Name),
-		Parents:    cedar.NewEntityUIDSet(tenantUID(m.Tenant)),
+		UID: uid(o.Kind, m.Tenant, m.Name), Parents: cedar.NewEntityUIDSet(tenantOf(o)...),
 		Attributes: cedar.NewRecord(attrs), Tags: cedar.NewRecord(tags),
 	}
 }
 
-func tenantEntity(tenant string) cedar.Entity {
+// tenantOf is the tenant that a record is in: that of its metadata. The record
+// of the tenant platform is in nothing but itself.
+func tenantOf(o *resource.Object) []cedar.EntityUID {
+	if o.Kind == "Tenant" && o.Metadata.Name == o.Metadata.Tenant {
+		return nil
+	}
+	return []cedar.EntityUID{tenantUID(o.Metadata.Tenant)}
+}
+
+// tenantEntity is a tenant as a whole. It is in no other one: a policy about
+// what is in Tenant::"platform" is not about the customers' events.
+func tenantEntity(tenant string, spec cedar.Record) cedar.Entity {
 	return cedar.Entity{UID: tenantUID(tenant), Attributes: cedar.NewRecord(types.RecordMap{
 		"name": cedar.String(tenant), "tenant": cedar.String(resource.Platform), "class": cedar.String(HighestClass),
-		"spec": cedar.NewRecord(nil),
+		"spec": spec,
 	})}
 }
 
@@ -118,16 +265,27 @@ func specRecord(spec any) cedar.Record {
 	return cedar.NewRecord(out)
 }
 
-func (c Context) record() cedar.Record {
-	m := types.RecordMap{
-		"phase": cedar.String(c.Phase), "door": cedar.String(c.Door), "mfa": cedar.Boolean(c.MFA),
-		"time": cedar.NewDatetime(c.Time), "request": cedar.String(c.Request),
+// record holds what is needed of the context.
+func (c Context) record(need needs) cedar.Record {
+	m := types.RecordMap{}
+	for _, f := range [...]struct{ name, value string }{{"phase", c.Phase}, {"door", c.Door}, {"request", c.Request}} {
+		if need.name(f.name) {
+			m[cedar.String(f.name)] = cedar.String(f.value)
+		}
 	}
-	if a, err := netip.ParseAddr(c.Source); err == nil {
-		a = a.Unmap().WithZone("")
-		m["source"] = cedar.IPAddr(netip.PrefixFrom(a, a.BitLen()))
+	if need.name("mfa") {
+		m["mfa"] = cedar.Boolean(c.MFA)
 	}
-	if c.ChangeRequest != "" {
+	if need.name("time") {
+		m["time"] = cedar.NewDatetime(c.Time)
+	}
+	if need.name("source") {
+		if a, err := netip.ParseAddr(c.Source); err == nil {
+			a = a.Unmap().WithZone("")
+			m["source"] = cedar.IPAddr(netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	if need.name("changeRequest") && c.ChangeRequest != "" {
 		m["changeRequest"] = cedar.String(c.ChangeRequest)
 	}
 	return cedar.NewRecord(m)

@@ -11,7 +11,7 @@ import (
 	"github.com/dun-sec/dun/internal/kinds"
 )
 
-func setup(t *testing.T) (*resource.Registry, *policy.Compiler) {
+func setup(t testing.TB) (*resource.Registry, *policy.Compiler) {
 	t.Helper()
 	reg, err := resource.NewRegistry(kinds.All()...)
 	if err != nil {

@@ -11,8 +11,11 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
-// This file alone touches cedar-go's experimental validator, so that a change
-// of it stays here (formats.md, Cedar).
+// This file and syntax.go alone touch cedar-go's experimental packages, so
+// that a change of them stays here (formats.md, Cedar).
+
+// validator is cedar-go's.
+type validator = validate.Validator
 
 // Actions on every kind; the first is a read, the others are writes.
 const (
@@ -25,17 +28,19 @@ const (
 	Finalize = "finalize" // take a finalizer off; of kinds that have them
 )
 
-// tenantActions are asked about a tenant as a whole and not about a record.
-var tenantActions = []string{"event.read", "audit.read", "status.read"}
-
-// tenantWrites are such actions that change something.
-var tenantWrites = []string{"audit.erase"}
+// TenantActions are asked about a tenant as a whole and not about a record.
+func TenantActions() []string {
+	return []string{"event.read", "audit.read", "audit.erase", "status.read"}
+}
 
 // contextType is the context of every decision.
 const contextType = `{phase: String, door: String, source?: ipaddr, mfa: Bool, time: datetime, request: String, changeRequest?: String}`
 
-// principals that are not records yet; they get a kind with their own issue.
-var barePrincipals = []string{"Service", "Node"}
+// barePrincipals are not records yet; they get a kind with their own issue.
+func barePrincipals() []string { return []string{"Service", "Node"} }
+
+// Principals lists the kinds of those who can act.
+func Principals() []string { return append([]string{"User"}, barePrincipals()...) }
 
 // Schema returns the Cedar schema of the kinds, for people and for validation.
 func Schema(reg *resource.Registry) string {
@@ -46,7 +51,7 @@ func Schema(reg *resource.Registry) string {
 		fmt.Fprintf(&b, "entity %s in [Tenant%s] {name: String, tenant: String, owner?: String, class: String, spec: %s} tags String;\n",
 			k.Name, parentOf(k.Name), specType(k))
 	}
-	for _, p := range barePrincipals {
+	for _, p := range barePrincipals() {
 		if !types[p] {
 			fmt.Fprintf(&b, "entity %s in [Role];\n", p)
 		}
@@ -59,20 +64,22 @@ func Schema(reg *resource.Registry) string {
 	b.WriteString("action \"read\", \"write\";\n")
 	for _, k := range reg.All() {
 		for _, a := range Actions(k) {
-			group := "write"
-			if a == Read {
-				group = "read"
-			}
-			action(&b, strings.ToLower(k.Name)+"."+a, group, k.Name)
+			a = strings.ToLower(k.Name) + "." + a
+			action(&b, a, groupOf(a), k.Name)
 		}
 	}
-	for _, a := range tenantActions {
-		action(&b, a, "read", "Tenant")
-	}
-	for _, a := range tenantWrites {
-		action(&b, a, "write", "Tenant")
+	for _, a := range TenantActions() {
+		action(&b, a, groupOf(a), "Tenant")
 	}
 	return b.String()
+}
+
+// groupOf is the group that an action is in.
+func groupOf(action string) string {
+	if strings.HasSuffix(action, "."+Read) {
+		return "read"
+	}
+	return "write"
 }
 
 // Actions lists what can be done to a record of the kind: read, and the writes.
@@ -128,7 +135,7 @@ func cedarType(t reflect.Type) string {
 	return ""
 }
 
-func newValidator(reg *resource.Registry) (*validate.Validator, error) {
+func newValidator(reg *resource.Registry) (*validator, error) {
 	var s schema.Schema
 	if err := s.UnmarshalCedar([]byte(Schema(reg))); err != nil {
 		return nil, fmt.Errorf("read the policy schema: %w", err)
