@@ -39,27 +39,74 @@ func (b *build) next() (uint64, int64) {
 	return b.state.at.Revision + 1, max(b.g.opt.Now().UnixMicro(), b.state.time+1)
 }
 
-// apply decides all changes of a request on a fork of their own, so that a
-// refused one leaves no trace, and then writes them.
+// apply decides all changes of a request, so that a refused one leaves no
+// trace, and then writes them.
 func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 	if out, done, err := b.replay(req); done || err != nil {
 		return out, err
 	}
+	if len(req.Changes) == 1 {
+		if k, err := b.state.reg.Kind(req.Changes[0].Ref.Kind); err == nil && !k.Access() {
+			return b.applyOne(req, early)
+		}
+	}
+	return b.applyAll(req, early)
+}
+
+// plan decides one change in s.
+func (b *build) plan(s *state, req *Request, i int, early *plan, rev uint64, at int64) (*plan, error) {
+	c := &req.Changes[i]
+	p, err := early, error(nil)
+	if p.still(s, c) {
+		err = b.refresh(s, req, p, rev, at)
+	} else {
+		p, err = b.g.decide(s, req, c, rev, at)
+	}
+	if err != nil {
+		return nil, Numbered(err, i, len(req.Changes))
+	}
+	p.rev, p.at = rev, at
+	return p, nil
+}
+
+// applyOne is applyAll for what most requests are, one change that moves no
+// policy: it is done in place and undone when it is refused, since a fork costs
+// more than the change.
+func (b *build) applyOne(req *Request, early *plan) (out []Result, err error) {
+	rev, at := b.next()
+	p, err := b.plan(b.state, req, 0, early, rev, at)
+	if err != nil {
+		return nil, err
+	}
+	plans := []*plan{p}
+	if !p.unchanged {
+		done := false
+		defer func() { // also when it panics
+			if !done {
+				b.state.undo(p)
+			}
+		}()
+		b.state.perform(p)
+		if err := b.g.related(b.state, req.Actor, plans); err != nil {
+			return nil, err
+		}
+		out, err = b.record(b.state, req, plans)
+		done = err == nil
+		return out, err
+	}
+	return b.record(b.state, req, plans)
+}
+
+// applyAll decides on a fork.
+func (b *build) applyAll(req *Request, early *plan) ([]Result, error) {
 	work := b.state.fork()
 	rev, at := b.next()
 	var plans []*plan
 	access := false
 	for i := range req.Changes {
-		c := &req.Changes[i]
-		p := early
-		var err error
-		if p.still(work, c) {
-			err = b.refresh(work, req, p, rev, at)
-		} else {
-			p, err = b.g.decide(work, req, c, rev, at)
-		}
+		p, err := b.plan(work, req, i, early, rev, at)
 		if err != nil {
-			return nil, Numbered(err, i, len(req.Changes))
+			return nil, err
 		}
 		plans = append(plans, p)
 		if p.unchanged {
@@ -74,7 +121,6 @@ func (b *build) apply(req *Request, early *plan) ([]Result, error) {
 		} else {
 			work.perform(p)
 		}
-		p.rev, p.at = rev, at
 		rev, at = rev+1, at+1
 	}
 	if err := b.g.related(work, req.Actor, plans); err != nil {
@@ -119,6 +165,15 @@ func (s *state) perform(p *plan) {
 		s.remove(p.old)
 	} else {
 		s.put(p.next)
+	}
+}
+
+// undo takes back what perform did.
+func (s *state) undo(p *plan) {
+	if p.old == nil {
+		s.remove(p.next)
+	} else {
+		s.put(p.old)
 	}
 }
 

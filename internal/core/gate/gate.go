@@ -85,12 +85,14 @@ type Gate struct {
 	stopped chan struct{} // closed when the writer has returned
 	once    sync.Once
 	done    sync.WaitGroup
-	denied  atomic.Uint64
+	count   counters
 
 	// Owned by the writer goroutine.
 	tree      *audit.Tree
 	epoch     string
 	lastPurge time.Time
+	crowd     int           // callers that come together
+	took      time.Duration // the last flush
 }
 
 // Open opens the store, checks that log and records fit each other, and starts

@@ -74,12 +74,10 @@ func (b *build) setStatus(a identity.Actor, k *resource.Kind, ref resource.Ref, 
 	}
 	o := *old
 	o.Status = next
-	work := b.state.fork()
 	rev, at := b.next()
 	o.Metadata.StatusRevision = rev
-	work.put(&o)
-	work.at.Revision, work.time = rev, at
-	b.state = work
+	b.state.put(&o) // nothing refuses from here on
+	b.state.at.Revision, b.state.time = rev, at
 	b.group.Statuses = append(b.group.Statuses, store.Status{
 		Kind: k.Name, Tenant: o.Metadata.Tenant, Name: o.Metadata.Name, UID: o.Metadata.UID, Revision: rev, Data: data,
 	})

@@ -44,7 +44,8 @@ func (g *Gate) commit(first *member) {
 	ctx := context.Background() // a caller who leaves does not undo his neighbours
 	b := g.begin(ctx)
 	var members []*member
-	for m := first; m != nil; m = g.waiting(len(members)) {
+	gather := gathering{want: g.crowd, patience: min(g.took/4, gatherMost)}
+	for m := first; m != nil; m = g.waiting(len(members), &gather) {
 		if m.ctx.Err() != nil {
 			m.err = fault.New(fault.Unavailable, "the request was withdrawn before it was carried out", "请求在执行前被撤回").Because(m.ctx.Err())
 			close(m.done)
@@ -56,7 +57,15 @@ func (g *Gate) commit(first *member) {
 			break
 		}
 	}
+	if gather.timer != nil {
+		gather.timer.Stop()
+	}
+	g.count.groups.Add(1)
+	g.count.members.Add(uint64(len(members)))
+	begun := time.Now()
 	err := g.flush(b)
+	// Whoever waits now is none of the members: so many come together.
+	g.crowd, g.took = len(members)+len(g.queue), time.Since(begun)
 	for _, m := range members {
 		if m.err == nil {
 			m.err = err
@@ -66,6 +75,19 @@ func (g *Gate) commit(first *member) {
 		}
 		close(m.done)
 	}
+}
+
+// gatherMost bounds how long a group waits for the callers of the group before.
+const gatherMost = 2 * time.Millisecond
+
+// gathering is the patience of one group. Without it callers fall into two
+// halves that take turns, each with a transaction of its own: those of the last
+// group are on their way back when the next one begins. A lone caller is never
+// waited for.
+type gathering struct {
+	want     int
+	patience time.Duration
+	timer    *time.Timer
 }
 
 // runMember turns a panic in one member into its own error: the writer goes on.
@@ -85,7 +107,7 @@ func runMember(m *member, b *build) (err error) {
 	return m.run(b)
 }
 
-func (g *Gate) waiting(members int) *member {
+func (g *Gate) waiting(members int, w *gathering) *member {
 	if members >= g.opt.Group {
 		return nil
 	}
@@ -93,8 +115,21 @@ func (g *Gate) waiting(members int) *member {
 	case m := <-g.queue:
 		return m
 	default:
+	}
+	if members >= w.want || w.patience <= 0 {
 		return nil
 	}
+	if w.timer == nil {
+		w.timer = time.NewTimer(w.patience)
+	}
+	select {
+	case m := <-g.queue:
+		return m
+	case <-w.timer.C:
+	case <-g.stop:
+	}
+	w.patience = 0
+	return nil
 }
 
 // flush makes the group durable and then visible, in this order.

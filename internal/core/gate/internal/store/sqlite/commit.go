@@ -6,31 +6,46 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dun-sec/dun/internal/core/gate/internal/store"
 )
 
 // statements are prepared once; Commit alone uses them.
 type statements struct {
-	head, change, remove, bare, record, status, leaf, payload, node *sql.Stmt
-	open, revoke, purge, reply, erase, drop, salts                  *sql.Stmt
+	head, remove, bare, status, open, revoke, purge, reply, erase, drop, salts *sql.Stmt
+	change, record, leaf, payload, node                                        rows
 }
 
+// rows is an INSERT of many rows at a time: most of what a small row costs is
+// the call.
+type rows struct {
+	columns int
+	by      [len(rowSteps)]*sql.Stmt
+}
+
+// rowSteps is how many rows the prepared forms take.
+var rowSteps = [...]int{64, 16, 4, 1}
+
 func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
+	one := func(to **sql.Stmt, text string) error {
+		st, err := d.PrepareContext(ctx, text)
+		if err != nil {
+			return fmt.Errorf("prepare the record store: %w", err)
+		}
+		*to = st
+		return nil
+	}
+	var errs []error
 	for _, p := range []struct {
 		to   **sql.Stmt
 		text string
 	}{
 		{&s.head, `INSERT INTO head (id, schema, cell, epoch, leader_epoch, revision, time, size, root) VALUES (1, ?, ?, ?, 0, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET cell=excluded.cell, epoch=excluded.epoch, revision=excluded.revision, time=excluded.time, size=excluded.size, root=excluded.root`},
-		{&s.change, `INSERT INTO history (revision, kind, tenant, name, uid, action, actor, request, time, seq, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&s.remove, `DELETE FROM record WHERE kind=? AND tenant=? AND name=?`},
 		{&s.bare, `DELETE FROM status WHERE kind=? AND tenant=? AND name=?`},
 		{&s.status, `INSERT OR REPLACE INTO status (kind, tenant, name, uid, revision, data) VALUES (?, ?, ?, ?, ?, ?)`},
-		{&s.record, `INSERT INTO record (kind, tenant, name, revision) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET revision=excluded.revision`},
-		{&s.leaf, `INSERT INTO leaf (seq, body) VALUES (?, ?)`},
-		{&s.payload, `INSERT INTO payload (seq, salts, tenant, actor, name, old, new, reason, context) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`},
-		{&s.node, `INSERT INTO node (id, hash) VALUES (?, ?)`},
 		{&s.erase, `DELETE FROM payload WHERE seq=?`},
 		{&s.drop, `DELETE FROM history WHERE revision=?`},
 		{&s.salts, `UPDATE payload SET salts=? WHERE seq=?`},
@@ -39,18 +54,35 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 		{&s.purge, `DELETE FROM reply WHERE time < ?`},
 		{&s.reply, `INSERT OR REPLACE INTO reply (actor, key, epoch, hash, time, results) VALUES (?, ?, ?, ?, ?, ?)`},
 	} {
-		st, err := d.PrepareContext(ctx, p.text)
-		if err != nil {
-			return fmt.Errorf("prepare the record store: %w", err)
-		}
-		*p.to = st
+		errs = append(errs, one(p.to, p.text))
 	}
-	return nil
+	for _, p := range []struct {
+		to         *rows
+		into, then string
+		columns    int
+	}{
+		{&s.change, `history (revision, kind, tenant, name, uid, action, actor, request, time, seq, data)`, ``, 11},
+		{&s.record, `record (kind, tenant, name, revision)`, ` ON CONFLICT DO UPDATE SET revision=excluded.revision`, 4},
+		{&s.leaf, `leaf (seq, body)`, ``, 2},
+		{&s.payload, `payload (seq, salts, tenant, actor, name, old, new, reason, context)`, ``, 9},
+		{&s.node, `node (id, hash)`, ``, 2},
+	} {
+		p.to.columns = p.columns
+		row := "(" + strings.TrimSuffix(strings.Repeat("?,", p.columns), ",") + ")"
+		for i, n := range rowSteps {
+			errs = append(errs, one(&p.to.by[i], "INSERT INTO "+p.into+" VALUES "+strings.TrimSuffix(strings.Repeat(row+",", n), ",")+p.then))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s *statements) close() error {
+	all := []*sql.Stmt{s.head, s.remove, s.bare, s.status, s.open, s.revoke, s.purge, s.reply, s.erase, s.drop, s.salts}
+	for _, r := range []*rows{&s.change, &s.record, &s.leaf, &s.payload, &s.node} {
+		all = append(all, r.by[:]...)
+	}
 	var errs []error
-	for _, st := range []*sql.Stmt{s.head, s.change, s.remove, s.bare, s.record, s.status, s.leaf, s.payload, s.node, s.open, s.revoke, s.purge, s.reply, s.erase, s.drop, s.salts} {
+	for _, st := range all {
 		if st != nil {
 			errs = append(errs, st.Close())
 		}
@@ -120,17 +152,31 @@ func null(b []byte) any {
 	return b
 }
 
-func (w *writer) changes(list []store.Change) {
-	for i := range list {
-		c := &list[i]
-		w.exec(w.change, c.Revision, c.Kind, c.Tenant, c.Name, c.UID, c.Action, c.Actor, c.Request, c.Time, c.Seq, null(c.Data))
-		if c.Data == nil {
-			w.exec(w.remove, c.Kind, c.Tenant, c.Name)
-			w.exec(w.bare, c.Kind, c.Tenant, c.Name)
-		} else {
-			w.exec(w.record, c.Kind, c.Tenant, c.Name, c.Revision)
+// insert writes rows whose values stand one behind the other.
+func (w *writer) insert(r *rows, args []any) {
+	for i, n := range rowSteps {
+		for size := n * r.columns; len(args) >= size; args = args[size:] {
+			w.exec(r.by[i], args[:size]...)
 		}
 	}
+}
+
+func (w *writer) changes(list []store.Change) {
+	var all, live []any
+	for i := range list {
+		c := &list[i]
+		all = append(all, c.Revision, c.Kind, c.Tenant, c.Name, c.UID, c.Action, c.Actor, c.Request, c.Time, c.Seq, null(c.Data))
+		if c.Data != nil {
+			live = append(live, c.Kind, c.Tenant, c.Name, c.Revision)
+			continue
+		}
+		w.insert(&w.record, live) // what came before the deletion
+		live = nil
+		w.exec(w.remove, c.Kind, c.Tenant, c.Name)
+		w.exec(w.bare, c.Kind, c.Tenant, c.Name)
+	}
+	w.insert(&w.record, live)
+	w.insert(&w.change, all)
 }
 
 func (w *writer) statuses(list []store.Status) {
@@ -141,14 +187,18 @@ func (w *writer) statuses(list []store.Status) {
 }
 
 func (w *writer) leaves(g *store.Group) {
+	var leaves, payload, nodes []any
 	for i := range g.Leaves {
 		l := &g.Leaves[i]
-		w.exec(w.leaf, l.Seq, l.Body)
-		w.exec(w.payload, l.Seq, l.Salts, null(l.Tenant), null(l.Actor), null(l.Name), l.Old, l.New, null(l.Reason), null(l.Context))
+		leaves = append(leaves, l.Seq, l.Body)
+		payload = append(payload, l.Seq, l.Salts, null(l.Tenant), null(l.Actor), null(l.Name), l.Old, l.New, null(l.Reason), null(l.Context))
 	}
 	for i := range g.Hashes {
-		w.exec(w.node, g.FirstHash+int64(i), g.Hashes[i][:])
+		nodes = append(nodes, g.FirstHash+int64(i), g.Hashes[i][:])
 	}
+	w.insert(&w.leaf, leaves)
+	w.insert(&w.payload, payload)
+	w.insert(&w.node, nodes)
 }
 
 func (w *writer) erase(g *store.Group) {

@@ -91,8 +91,16 @@ func (s *Store) Changes(ctx context.Context, after uint64, limit int) ([]store.C
 	return out, err
 }
 
-// Expired implements store.Store.
+// Expired implements store.Store. Times ascend with revisions, so what is older
+// is a first part of the table and needs no index of its own.
 func (s *Store) Expired(ctx context.Context, kind string, before int64, limit int) ([]store.Expired, error) {
+	var cut sql.NullInt64
+	if err := s.files.Reader.QueryRowContext(ctx, `SELECT (SELECT revision FROM history WHERE time>=? ORDER BY revision LIMIT 1)`, before).Scan(&cut); err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	if !cut.Valid {
+		cut.Int64 = 1 << 62
+	}
 	var out []store.Expired
 	err := each(ctx, s.files.Reader, func(r *sql.Rows) error {
 		var x store.Expired
@@ -103,7 +111,7 @@ func (s *Store) Expired(ctx context.Context, kind string, before int64, limit in
 		return err
 	}, `SELECT h.revision, h.seq, n.seq, h.data IS NULL FROM history h
 		LEFT JOIN history n ON n.revision = (SELECT min(x.revision) FROM history x WHERE x.kind=h.kind AND x.tenant=h.tenant AND x.name=h.name AND x.revision>h.revision)
-		WHERE h.kind=? AND h.time<? AND (h.data IS NULL OR n.time<?) ORDER BY h.revision LIMIT ?`, kind, before, before, limit)
+		WHERE h.revision<? AND h.kind=? AND (h.data IS NULL OR n.revision<?) ORDER BY h.revision LIMIT ?`, cut.Int64, kind, cut.Int64, limit)
 	return out, err
 }
 

@@ -3,4 +3,3 @@ CREATE TABLE status (
   kind TEXT NOT NULL, tenant TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL, revision INTEGER NOT NULL, data BLOB NOT NULL,
   PRIMARY KEY (kind, tenant, name)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX history_time ON history (time);
