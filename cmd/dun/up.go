@@ -58,5 +58,5 @@ func upCommand(_ *cobra.Command, lang text.Lang) *cobra.Command {
 
 // console is what the console's door serves: today the API.
 func console(p agent.Parts) http.Handler {
-	return api.New(api.Options{Gate: p.Gate, Events: p.Events, Status: p.Status, Version: version, NodeID: p.NodeID, Log: p.Log})
+	return api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, Status: p.Status, Version: version, NodeID: p.NodeID, Log: p.Log})
 }

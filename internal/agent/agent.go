@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -43,6 +44,7 @@ type Options struct {
 type Parts struct {
 	Gate   *gate.Gate
 	Events *events.Log
+	Checks *assurance.Registry
 	Status func() any
 	NodeID uint16
 	Log    *slog.Logger
@@ -197,8 +199,12 @@ func (c *cell) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	checks, err := c.checks()
+	if err != nil {
+		return err
+	}
 	handler := c.opt.Console(Parts{
-		Gate: c.gate, Events: c.events, Status: func() any { return c.status() }, NodeID: nodeID, Log: c.opt.Log.With("part", "api"),
+		Gate: c.gate, Events: c.events, Checks: checks, Status: func() any { return c.status() }, NodeID: nodeID, Log: c.opt.Log.With("part", "api"),
 	})
 	var run sync.WaitGroup
 	part := func(name string, f func(context.Context) error) {
@@ -221,6 +227,15 @@ func (c *cell) serve(ctx context.Context) error {
 	c.say("stopping …", "正在停止……")
 	run.Wait()
 	return nil
+}
+
+// checks is the explicit list of what proves the controls on this machine.
+func (c *cell) checks() (*assurance.Registry, error) {
+	list := c.gate.Checks()
+	if door, ok := address(c.doors.edgeHTTP); ok {
+		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: c.gate, Events: c.events, Door: door, Doors: c.doors.addresses})...)
+	}
+	return assurance.NewRegistry(nodeName, c.gate.RecordCheck, c.opt.Now, list...)
 }
 
 func (c *cell) followEdge(ctx context.Context, feed resource.Feed) error {

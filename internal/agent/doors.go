@@ -67,14 +67,24 @@ func (d *doors) close() error {
 func (d *doors) addresses() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ln := range []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS} {
-		if ln == nil {
-			continue
-		}
-		if a, ok := ln.Addr().(*net.TCPAddr); ok {
-			out = append(out, a.AddrPort())
+		if a, ok := address(ln); ok {
+			out = append(out, a)
 		}
 	}
 	return out
+}
+
+// address is where a door is; false for one that is off.
+func address(ln net.Listener) (netip.AddrPort, bool) {
+	if ln == nil {
+		return netip.AddrPort{}, false
+	}
+	a, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	p := a.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port()), true
 }
 
 func (d *doors) endpoints() map[string]string {

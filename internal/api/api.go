@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -33,7 +34,8 @@ type EventLog interface {
 type Options struct {
 	Gate    *gate.Gate
 	Events  EventLog
-	Status  func() any // what GET /api/v1/status answers
+	Checks  *assurance.Registry // nil = none here
+	Status  func() any          // what GET /api/v1/status answers
 	Version string
 	NodeID  uint16
 	Log     *slog.Logger

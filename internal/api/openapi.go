@@ -128,6 +128,8 @@ func pathDoc(name string) string {
 		return "Name of a tenant; - means every tenant that you may see, where a list is asked"
 	case "name":
 		return "Name of the record"
+	case "control":
+		return "Id of the control, as in 8.4-9"
 	case "finalizer":
 		return "Name of the service that has cleaned up"
 	}

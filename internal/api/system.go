@@ -31,6 +31,8 @@ func (a *API) system() []operation {
 		{id: "events", method: http.MethodGet, path: "/api/v1/{tenant}/events", summary: "Search events, newest first", status: 200, reply: jsonType, replySchema: doc, handle: a.events,
 			query: []param{{"kind", "block, ban, origin, limit …"}, {"request", "Request id"}, {"action", "blocked, detected or allowed"}, {"object", "As in site/shop"},
 				{"since", "RFC 3339 time"}, {"until", "RFC 3339 time"}, {"limit", "1 to 1000, default 100"}, {"after", "Cursor"}, {"order", "newest (default) or oldest"}}},
+		{id: "posture", method: http.MethodGet, path: "/api/v1/-/posture", summary: "Controls that have a check, and what it last gave", status: 200, reply: jsonType, replySchema: doc, handle: a.posture},
+		{id: "postureRun", method: http.MethodPost, path: "/api/v1/-/posture/{control}/run", summary: "Try one control now; the result is a leaf", status: 200, reply: jsonType, replySchema: doc, handle: a.tryControl},
 		{id: "auditCheckpoint", method: http.MethodGet, path: "/api/v1/-/audit/checkpoint", summary: "Signed head of the log, covering all that was committed before", status: 200, reply: "text/plain", handle: a.checkpoint, query: []param{{"log", "main (default) or denials"}}},
 		{id: "auditConsistency", method: http.MethodGet, path: "/api/v1/-/audit/consistency", summary: "Proof that an older log is the beginning of the newest", status: 200, reply: jsonType, replySchema: doc, handle: a.consistency,
 			query: []param{{"log", "main (default) or denials"}, {"from", "Size of the older log"}}},

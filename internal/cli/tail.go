@@ -89,7 +89,7 @@ func (a *app) auditTail() *cobra.Command {
 		for _, o := range list {
 			rows = append(rows, []string{
 				strconv.FormatUint(o.leaf.Seq, 10), when(o.leaf.Time), o.leaf.Class.String(), o.leaf.Action, o.leaf.Kind,
-				o.record(), orErased(o.values[audit.FieldActor]), dashZero(o.leaf.Revision), string(o.values[audit.FieldReason]),
+				o.record(), orErased(o.values[audit.FieldActor]), dashZero(o.leaf.Revision), shorten(string(o.values[audit.FieldReason])),
 			})
 		}
 		table(a.opt.Out, []string{a.t("LEAF", "叶子"), a.t("TIME", "时间"), a.t("CLASS", "类别"), a.t("ACTION", "动作"), a.t("KIND", "类型"),
@@ -150,6 +150,15 @@ func (a *app) tailDocument(list []opened) error {
 		})
 	}
 	return a.emit(map[string]any{"items": out})
+}
+
+// shorten keeps a table a table; -o json shows the whole.
+func shorten(s string) string {
+	r := []rune(s)
+	if len(r) <= 80 {
+		return s
+	}
+	return string(r[:79]) + "…"
 }
 
 func rawOrNull(b []byte) any {

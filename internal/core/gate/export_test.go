@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/gate/internal/store"
 )
 
@@ -56,3 +57,6 @@ func (g *Gate) BreakDenials() {
 		panic(err)
 	}
 }
+
+// RealTime is the check of control 2.1-13 with another bar.
+func (g *Gate) RealTime(bar time.Duration) assurance.Check { return g.realTime(bar) }

@@ -41,6 +41,7 @@ type cell struct {
 	log   *slog.Logger
 
 	denials   bool
+	signer    func(note.Signer) note.Signer
 	memory    int64
 	ringBytes int
 	*gate.Gate
@@ -75,6 +76,9 @@ func (c *cell) tryOpen() (err error) {
 	signer, err := note.NewSigner(c.skey)
 	if err != nil {
 		return err
+	}
+	if c.signer != nil {
+		signer = c.signer(signer)
 	}
 	opt := gate.Options{
 		Path: c.file("records.db"), CheckpointFile: c.file("checkpoint"),
@@ -282,4 +286,8 @@ func (c *cell) Export(ctx context.Context, a identity.Actor, w io.Writer, want f
 		return err
 	}
 	return b.Export(ctx, w, want)
+}
+
+func tenantRef(name string) resource.Ref {
+	return resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: name}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
 )
 
 // Fact is something that happened without a change of a record.
@@ -23,4 +24,9 @@ func (g *Gate) Record(ctx context.Context, a identity.Actor, f Fact) error {
 		return b.leaf(fact{class: f.Class, kind: f.Kind, action: f.Action, time: b.now(), actor: a, tenant: f.Tenant, name: f.Name, reason: f.Reason})
 	}
 	return g.submit(ctx, m)
+}
+
+// RecordCheck keeps the result of a check as a leaf (assurance.Recorder).
+func (g *Gate) RecordCheck(ctx context.Context, a identity.Actor, control, action, evidence string) error {
+	return g.Record(ctx, a, Fact{Class: audit.Check, Kind: "Control", Action: action, Tenant: resource.Platform, Name: control, Reason: evidence})
 }

@@ -1,0 +1,51 @@
+// Package posture tries the controls of a real cell from the command line, and
+// sees them turn red when the machine is opened beside the edge.
+package posture
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dun-sec/dun/internal/lab"
+)
+
+func TestTheControlsOfARealCell(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	c := lab.Up(t, lab.Build(t, "../../cmd/dun"), filepath.Join(t.TempDir(), "d"))
+	dun := func(want int, words string, args ...string) string {
+		t.Helper()
+		out, exit := c.Dun(args...)
+		if exit != want {
+			t.Fatalf("dun %v: exit %d, want %d\n%s", args, exit, want, out)
+		}
+		for _, w := range strings.Split(words, "|") {
+			if !strings.Contains(out, w) {
+				t.Errorf("dun %v: %q is missing in\n%s", args, w, out)
+			}
+		}
+		return out
+	}
+	dun(0, "2.1-13|5.3-4|8.4-9|not tried yet", "posture")
+	dun(0, "8.4-9  proved|swept|attack: SQL injection: 403|banned", "posture", "run", "8.4-9")
+	dun(0, "2.1-13  proved|worst delay", "posture", "run", "2.1-13")
+	dun(0, "5.3-4  已证明", "--lang", "zh", "posture", "run", "5.3-4")
+	dun(0, "proved", "posture")
+	dun(0, `"state": "proved"`, "posture", "-o", "json")
+	dun(0, "check|proved|platform/8.4-9", "audit", "tail", "--class", "check", "--action", "proved")
+	dun(0, "verified", "audit", "verify")
+	dun(5, "no check proves", "posture", "run", "1.1-1")
+
+	// Somebody opens a door beside the edge.
+	ln, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	dun(20, "8.4-9  failed|open beside the edge|8.4-9 does not hold: 1 public addresses", "posture", "run", "8.4-9")
+	dun(20, "不成立", "--lang", "zh", "posture", "run", "8.4-9")
+	dun(0, "failed", "posture")
+}
