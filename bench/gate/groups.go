@@ -51,10 +51,18 @@ func open(ctx context.Context, dir string, group int) (*gate.Gate, error) {
 	return g, dayzero.Run(ctx, g, "bench")
 }
 
-func ban(name string) gate.Change {
-	return gate.Change{Op: gate.Put, Ref: resource.Ref{Kind: "Ban", Tenant: "platform", Name: name}, Object: &resource.Object{
-		Kind: "Ban", Metadata: resource.Metadata{Tenant: "platform", Name: name}, Spec: map[string]any{"action": "ban", "sources": []string{"192.0.2.1"}},
-	}}
+// ban is a change as it comes in over HTTP.
+func ban(name string) (gate.Change, error) {
+	n, err := resource.ParseJSON([]byte(`{"kind":"Ban","metadata":{"tenant":"platform","name":"` + name + `"},"spec":{"action":"ban","sources":["192.0.2.1"]}}`))
+	return gate.Change{Op: gate.Put, Ref: resource.Ref{Kind: "Ban", Tenant: "platform", Name: name}, Document: n}, err
+}
+
+func write(ctx context.Context, g *gate.Gate, name string) error {
+	c, err := ban(name)
+	if err == nil {
+		_, err = g.Apply(ctx, gate.Request{Actor: operator, Changes: []gate.Change{c}})
+	}
+	return err
 }
 
 // groups compares writers that share transactions with writers of whom each
@@ -99,7 +107,7 @@ func rate(ctx context.Context, g *gate.Gate, run int) (float64, error) {
 		all.Go(func() {
 			n := 0
 			for ; time.Since(start) < groupTime; n++ {
-				if _, err := g.Apply(ctx, gate.Request{Actor: operator, Changes: []gate.Change{ban(fmt.Sprintf("b-%d-%d-%d", run, w, n))}}); err != nil {
+				if err := write(ctx, g, fmt.Sprintf("b-%d-%d-%d", run, w, n)); err != nil {
 					mu.Lock()
 					failed = err
 					mu.Unlock()

@@ -84,7 +84,7 @@ func burst(ctx context.Context, g *gate.Gate, feeds []resource.Feed, name string
 		})
 	}
 	for i := range watchWrites {
-		if _, err := g.Apply(ctx, gate.Request{Actor: operator, Changes: []gate.Change{ban(fmt.Sprintf("w-%s-%d", name, i))}}); err != nil {
+		if err := write(ctx, g, fmt.Sprintf("w-%s-%d", name, i)); err != nil {
 			return 0, err // the feeds wait for ever; the program ends
 		}
 	}

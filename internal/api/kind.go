@@ -149,17 +149,7 @@ func (h kindHandler) read(c *call, want string) (gate.Change, [32]byte, error) {
 	if err != nil {
 		return ch, [32]byte{}, err
 	}
-	o, err := h.k.Decode(n)
-	if err != nil {
-		return ch, [32]byte{}, err
-	}
-	if o.Metadata.Tenant == "" {
-		o.Metadata.Tenant = r.Tenant
-	}
-	if o.Metadata.Name == "" {
-		o.Metadata.Name = r.Name
-	}
-	ch.Object, ch.Revision, ch.Ref.UID = o, o.Metadata.Revision, o.Metadata.UID
+	ch.Document = n
 	return ch, c.hash(body), nil
 }
 

@@ -27,10 +27,10 @@ const (
 // erasureFact is the reason of a leaf of class erasure: what went, by number,
 // and nothing of what it said. A check holds the log to it in both directions.
 type erasureFact struct {
+	Reason    string   `json:"reason"`
 	UIDs      []string `json:"uids,omitempty"`   // of the records whose versions went
 	Leaves    spans    `json:"leaves,omitempty"` // whose payload and salts went
 	Revisions spans    `json:"revisions"`        // whose rows of history went
-	Reason    string   `json:"reason"`
 }
 
 // ErasureReport is what Erase did.

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,6 +31,7 @@ type Change struct {
 	Op       Op
 	Ref      resource.Ref // UID is optional; when given it must match
 	Object   *resource.Object
+	Document *resource.Node // of Put, instead of Object: as it was sent, with its revision
 	Patch    map[string]any
 	Verb     string // of Act; of Release the finalizer
 	Input    any    // of the verb, encodable as JSON; nil = none
@@ -140,7 +142,12 @@ func (g *Gate) checkRequest(req *Request) error {
 			return err
 		}
 		if c.Op == Put {
-			if c.Object, err = strict(k, c); err != nil {
+			if c.Document != nil {
+				err = c.decode(k)
+			} else {
+				c.Object, err = strict(k, c)
+			}
+			if err != nil {
 				return Numbered(err, i, len(req.Changes))
 			}
 		}
@@ -151,6 +158,26 @@ func (g *Gate) checkRequest(req *Request) error {
 		}
 	}
 	return nil
+}
+
+// decode reads the record to put from what was sent. Names that it leaves out
+// are those of the address.
+func (c *Change) decode(k *resource.Kind) error {
+	o, err := k.Decode(c.Document)
+	if err != nil {
+		return err
+	}
+	m := &o.Metadata
+	m.Tenant, m.Name = cmp.Or(m.Tenant, c.Ref.Tenant), cmp.Or(m.Name, c.Ref.Name)
+	if m.Tenant != c.Ref.Tenant || m.Name != c.Ref.Name {
+		return elsewhere()
+	}
+	c.Object, c.Revision, c.Ref.UID = o, m.Revision, m.UID
+	return nil
+}
+
+func elsewhere() error {
+	return fault.New(fault.Invalid, "kind, tenant and name of the record differ from the address", "记录的类型、租户或名称与地址不一致")
 }
 
 // act decodes what the verb takes.
@@ -183,7 +210,7 @@ func node(v any) (*resource.Node, error) {
 // memory is then what a restart reads back, and nobody else holds a part of it.
 func strict(k *resource.Kind, c *Change) (*resource.Object, error) {
 	if c.Object == nil || c.Object.Kind != c.Ref.Kind || c.Object.Metadata.Tenant != c.Ref.Tenant || c.Object.Metadata.Name != c.Ref.Name {
-		return nil, fault.New(fault.Invalid, "kind, tenant and name of the record differ from the address", "记录的类型、租户或名称与地址不一致")
+		return nil, elsewhere()
 	}
 	o := *c.Object
 	o.State, o.Status = nil, nil
