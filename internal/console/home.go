@@ -32,7 +32,7 @@ func (v *visit) homeTable() (*table, error) {
 	if err != nil {
 		return nil, nil
 	}
-	return v.table(k, "", homeRows)
+	return v.table(k, "", homeRows, false)
 }
 
 // home is the first page.
@@ -66,19 +66,21 @@ type row struct {
 	updated            string
 }
 
-// table lists what the visitor may read of a kind.
-func (v *visit) table(k *resource.Kind, after string, limit int) (*table, error) {
+// table lists what the visitor may read of a kind, with its wide columns or
+// without.
+func (v *visit) table(k *resource.Kind, after string, limit int, wide bool) (*table, error) {
+	columns := slices.DeleteFunc(slices.Clone(k.Columns), func(c resource.Column) bool { return c.Wide && !wide })
 	p, err := v.c.opt.Gate.List(v.r.Context(), v.actor, gate.ListOptions{Kind: k.Name, Tenant: gate.AllTenants, Limit: limit, After: after})
 	if err != nil {
 		return nil, err
 	}
 	t := &table{kind: k, tenants: k.Scope == resource.ScopeTenant, next: p.Next, at: p.At}
-	for _, c := range k.Columns {
+	for _, c := range columns {
 		t.head = append(t.head, c.Title.In(v.lang))
 	}
 	for _, o := range p.Items {
 		r := row{href: recordPath(k, o.Metadata.Tenant, o.Metadata.Name), tenant: o.Metadata.Tenant, name: o.Metadata.Name, revision: o.Metadata.Revision, updated: stamp(o.Metadata.Updated)}
-		for _, c := range k.Columns {
+		for _, c := range columns {
 			r.cells = append(r.cells, c.Value(o))
 		}
 		t.rows = append(t.rows, r)

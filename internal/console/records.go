@@ -31,7 +31,7 @@ func (c *Console) list(v *visit) error {
 	if err != nil {
 		return err
 	}
-	t, err := v.table(k, v.r.URL.Query().Get("after"), listRows)
+	t, err := v.table(k, v.r.URL.Query().Get("after"), listRows, true)
 	if err != nil {
 		return hidden(err)
 	}
