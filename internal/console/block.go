@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/events"
@@ -41,4 +42,10 @@ func ruleOf(e *events.Event) string {
 		return ""
 	}
 	return e.Rules[0].Message
+}
+
+// siteOf is whose site an event is about, as short as it stays clear.
+func siteOf(e *events.Event) string {
+	_, name, _ := strings.Cut(e.Object, "/")
+	return strings.Trim(e.Tenant+"/"+name, "/")
 }
