@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -106,4 +107,21 @@ func TestAFloodIsShownByItsNewestAndCountedOnce(t *testing.T) {
 		t.Errorf("two pulses of the same tenants: %v", err)
 	}
 	q.leave()
+}
+
+func TestLineEndsDoNotEndAMessage(t *testing.T) {
+	h := newHouse(t)
+	w := httptest.NewRecorder()
+	s := &stream{v: h.console.visit(w, httptest.NewRequest("GET", "/live", nil)), rc: http.NewResponseController(w), ctx: t.Context()}
+	if err := s.put("blocks", "a\nb\r\nc\rd\n\nevent: end"); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range strings.FieldsFunc(strings.TrimSuffix(w.Body.String(), "\n\n"), func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if !strings.HasPrefix(l, "data: ") {
+			t.Errorf("%q is a line of its own", l)
+		}
+	}
+	if strings.Count(w.Body.String(), "\n\n") != 1 {
+		t.Errorf("%q is more than one message", w.Body.String())
+	}
 }

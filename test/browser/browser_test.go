@@ -236,7 +236,13 @@ func TestAPersonSeesTheCellLive(t *testing.T) {
 	e.everyLook("list")
 
 	e.do("the first page again", chromedp.Navigate(cell.Profile.Server+"/"))
-	e.do("sign out", chromedp.Click(chromedp.CSS(".who form:last-child button")))
+	e.until("it lives", `document.querySelectorAll("#blocks tbody tr").length === 5`)
+	if _, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`fetch("/leave", {method: "POST"}) && true`)); err != nil { // as another window would
+		t.Fatal(err)
+	}
+	e.until("the page says that the session ended", `document.querySelector("#ended .note") !== null`)
+	e.shoot("ended-wide-light", 1280, "light")
+	e.do("the first page, signed out", chromedp.Navigate(cell.Profile.Server+"/"))
 	e.until("signed out", `document.querySelector(".door pre") !== null`)
 	e.shoot("outside-wide-light", 1280, "light")
 	for _, m := range e.said() {
