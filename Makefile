@@ -10,7 +10,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 
 # What tests and benches run as real peers, and what the race detector needs.
-TEST_PACKAGES  := gcc libc6-dev curl slowhttptest
+TEST_PACKAGES  := gcc libc6-dev curl slowhttptest chromium fonts-noto-cjk
 BENCH_PACKAGES := nginx wrk
 
 .PHONY: build test bench soak fuzz deps bench-deps generate
@@ -21,7 +21,7 @@ build:
 
 test: deps
 	$(GO) vet ./...
-	$(GO) test -race -short ./internal/core/... ./internal/plane/edge/...
+	$(GO) test -race -short ./internal/core/... ./internal/plane/edge/... ./internal/console ./internal/agent
 	$(GO) test ./...
 
 bench: bench-deps
@@ -44,6 +44,7 @@ fuzz:
 
 # Files that are made from the code and committed.
 generate:
+	$(GO) tool templ generate -path internal/console
 	$(GO) test . -run Dependencies -update
 	$(GO) test ./test/reference -update
 

@@ -124,6 +124,8 @@ func TestLibrariesStayBehindOneFolder(t *testing.T) {
 		"log\n":                                   {nil, "use log/slog with attributes"},
 		"math/rand\n":                             {nil, "use crypto/rand"},
 		"testing\n":                               {[]string{"internal/lab", "internal/core/gate/internal/store/storetest"}, "test code does not belong into the program"},
+		"github.com/a-h/templ":                    {[]string{"internal/console"}, "pages are made in one place, and it stays replaceable"},
+		"github.com/chromedp":                     {nil, "test code does not belong into the program"},
 		"github.com/rogpeppe/go-internal/diff":    {[]string{"internal/cli"}, "only people read differences"},
 		"github.com/rogpeppe/go-internal/testing": {nil, "test code does not belong into the program"},
 	}

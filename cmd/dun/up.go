@@ -2,12 +2,10 @@ package main
 
 import (
 	"log/slog"
-	"net/http"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dun-sec/dun/internal/agent"
-	"github.com/dun-sec/dun/internal/api"
 	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/kinds"
 )
@@ -44,7 +42,7 @@ func upCommand(_ *cobra.Command, lang text.Lang) *cobra.Command {
 			return agent.Up(cmd.Context(), agent.Options{
 				Config: c, Kinds: kinds.All(), Version: version, Lang: lang, Out: cmd.OutOrStdout(),
 				Log:     slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
-				Console: console,
+				Console: faces,
 			})
 		},
 	}
@@ -54,9 +52,4 @@ func upCommand(_ *cobra.Command, lang text.Lang) *cobra.Command {
 	f.StringVar(&listen, "listen", "", t("address on which the public doors listen instead of loopback, as in 0.0.0.0", "公开端口监听的地址,代替回环地址,例如 0.0.0.0"))
 	f.IntVar(&offset, "port-offset", 0, t("add this to every default port", "所有默认端口加上此值"))
 	return cmd
-}
-
-// console is what the console's door serves: today the API.
-func console(p agent.Parts) http.Handler {
-	return api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, Status: p.Status, Version: version, NodeID: p.NodeID, Log: p.Log})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
@@ -37,7 +38,7 @@ type Options struct {
 	Out     io.Writer // lines for people
 	Log     *slog.Logger
 	Now     func() time.Time
-	Console func(Parts) http.Handler // what the console's door serves
+	Console func(Parts) (http.Handler, error) // what the console's door serves
 }
 
 // Parts is what a face may use of the running cell.
@@ -45,7 +46,9 @@ type Parts struct {
 	Gate   *gate.Gate
 	Events *events.Log
 	Checks *assurance.Registry
-	Status func() any
+	Status func() telemetry.Status
+	// Enter burns the one-time link and says who may enter by it.
+	Enter  func(token string) (resource.Ref, error)
 	NodeID uint16
 	Log    *slog.Logger
 }
@@ -64,6 +67,7 @@ type cell struct {
 	events  *events.Log
 	gate    *gate.Gate
 	edge    *edge.Edge
+	link    *link
 	started time.Time
 
 	mu     sync.Mutex
@@ -203,9 +207,12 @@ func (c *cell) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler := c.opt.Console(Parts{
-		Gate: c.gate, Events: c.events, Checks: checks, Status: func() any { return c.status() }, NodeID: nodeID, Log: c.opt.Log.With("part", "api"),
+	handler, err := c.opt.Console(Parts{
+		Gate: c.gate, Events: c.events, Checks: checks, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
 	})
+	if err != nil {
+		return err
+	}
 	var run sync.WaitGroup
 	part := func(name string, f func(context.Context) error) {
 		run.Go(func() {

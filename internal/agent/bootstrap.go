@@ -14,11 +14,19 @@ import (
 
 const profileFile = "bootstrap/operator.yaml"
 
-// bootstrap leaves the operator's profile where there is none.
-func (c *cell) bootstrap(ctx context.Context) error {
+// bootstrap leaves the operator's profile and the link to the console where
+// there is no profile. The link comes first: a start that is cut between the
+// two makes both anew.
+func (c *cell) bootstrap(ctx context.Context) (err error) {
+	if c.link, err = openLink(c.dir.File(linkFile), c.opt.Now); err != nil {
+		return err
+	}
 	p, err := identity.ReadProfile(c.dir.File(profileFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if _, err := c.makeLink(); err != nil {
+			return err
+		}
 		_, err = c.writeProfile(ctx, identity.Service(gate.Dayzero))
 		return err
 	case err != nil:
@@ -57,4 +65,13 @@ func (c *cell) writeProfile(ctx context.Context, by identity.Actor) (*identity.P
 		return nil, dirError(c.dir.File("bootstrap"), err)
 	}
 	return p, p.Write(c.dir.File(profileFile))
+}
+
+// makeLink makes a new link to the console; "" where its door is off.
+func (c *cell) makeLink() (string, error) {
+	base := c.doors.endpoints()["console"]
+	if base == "" {
+		return "", nil
+	}
+	return c.link.Make(base)
 }

@@ -107,12 +107,17 @@ func (c *cell) recoverOperator(w http.ResponseWriter, r *http.Request) {
 	}
 	by := identity.Service("socket")
 	by.Door, by.Source = "socket", ""
-	if _, err := c.writeProfile(r.Context(), by); err != nil {
+	_, err := c.writeProfile(r.Context(), by)
+	var link string
+	if err == nil {
+		link, err = c.makeLink()
+	}
+	if err != nil {
 		c.opt.Log.Error("recover failed", "err", err)
 		writeJSON(w, 500, map[string]string{"error": fault.Of(err).Detail.In(c.opt.Lang)})
 		return
 	}
-	writeJSON(w, 200, map[string]string{"profile": c.dir.File(profileFile)})
+	writeJSON(w, 200, map[string]string{"profile": c.dir.File(profileFile), "link": link})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

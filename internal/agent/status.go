@@ -62,10 +62,28 @@ func (c *cell) announce(ctx context.Context) {
 				edges = append(edges, e[name])
 			}
 		}
+		c.showLink(e["console"])
 		c.say("  api      %s  (authority %s)", "  接口     %s (根证书 %s)", e["console"], c.dir.File("ca.pem"))
 		c.say("  edge     %s", "  边缘     %s", strings.Join(edges, "  "))
 		c.say("  sign in  export DUN_PROFILE=%s", "  登录     export DUN_PROFILE=%s", c.dir.File(profileFile))
 		c.say("ready in %.2f s: the edge enforces revision %d", "就绪,用时 %.2f 秒:边缘已生效修订 %d", c.opt.Now().Sub(c.started).Seconds(), s.Nodes[0].Revision)
 		return
 	}
+}
+
+// showLink says where the console is, and while the link is unburnt how to
+// enter.
+func (c *cell) showLink(base string) {
+	if base == "" {
+		return
+	}
+	enter, err := c.link.Show(base)
+	if err != nil {
+		c.opt.Log.Error("the link to the console cannot be read", "err", err)
+	}
+	if enter == "" {
+		c.say("  console  %s  (a new link: dun admin recover --data %s)", "  控制台   %s (生成新链接:dun admin recover --data %s)", base, c.dir.Path)
+		return
+	}
+	c.say("  console  %s  (one time)", "  控制台   %s (一次有效)", enter)
 }

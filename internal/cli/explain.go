@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/explain"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/id"
 )
@@ -58,25 +59,16 @@ func (a *app) explainBlock() *cobra.Command {
 
 // block prints one event for a person who wants to know why.
 func (a *app) block(e *events.Event) {
-	verb := map[string]string{"blocked": a.t("refused", "已拒绝"), "detected": a.t("let through, but noted", "已放行但有记录"), "allowed": a.t("let through", "已放行")}[e.Action]
-	a.say("Request %s was %s.", "请求 %s %s。", e.Request, verb)
+	a.say("Request %s was %s.", "请求 %s %s。", e.Request, explain.Outcome(e))
 	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(a.opt.Out, "  %s%s%s\n", name, strings.Repeat(" ", max(1, 10-width(name))), clean(strings.ReplaceAll(value, "\n", " ")))
-		}
+		fmt.Fprintf(a.opt.Out, "  %s%s%s\n", name, strings.Repeat(" ", max(1, 10-width(name))), clean(strings.ReplaceAll(value, "\n", " ")))
 	}
-	at := e.Attributes
 	line(a.t("when", "时间"), when(e.Time))
-	line(a.t("what", "类别"), e.Kind)
-	line(a.t("who", "来源"), e.Source)
-	line(a.t("where", "对象"), strings.Trim(e.Tenant+" "+e.Object, " "))
-	line(a.t("asked", "请求"), strings.TrimSpace(at["method"]+" "+at["host"]+at["path"]))
-	line(a.t("answer", "应答"), at["status"])
-	for _, k := range []string{"error", "origin", "limit", "ban"} {
-		line(k, at[k])
+	for _, l := range explain.Lines(e) {
+		line(l.Name.In(a.lang), l.Value)
 	}
-	if at["score"] != "" {
-		line(a.t("score", "分值"), at["score"]+a.t(" at paranoia ", ",严格等级 ")+at["paranoia"])
+	if s, ok := explain.Score(e); ok {
+		line(a.t("score", "分值"), s.In(a.lang))
 	}
 	if len(e.Rules) == 0 {
 		return
@@ -88,33 +80,11 @@ func (a *app) block(e *events.Event) {
 			fmt.Fprintf(a.opt.Out, "          %s  %s\n", clean(r.Where), clean(strings.ReplaceAll(r.Match, "\n", " ")))
 		}
 	}
-	a.suggest(e)
-}
-
-// suggest writes the narrowest exclusion that would let the request pass.
-func (a *app) suggest(e *events.Event) {
-	_, site, ok := strings.Cut(e.Object, "/")
-	if !ok || e.Action != "blocked" {
-		return
-	}
-	a.say("If this was no attack, except it as narrowly as this and no wider:", "如果这不是攻击,请只做如下精确放行:")
-	for i, r := range e.Rules {
-		if i == 5 {
-			break
-		}
-		route := e.Attributes["path"]
-		fmt.Fprintf(a.opt.Out, "  ---\n  kind: Exclusion\n  metadata: {tenant: %s, name: %s-%d}\n  spec: {site: %s, rule: %d", e.Tenant, clip(site, 50), r.ID, site, r.ID)
-		if route != "" && !strings.ContainsAny(route, "\"\\*\n") {
-			fmt.Fprintf(a.opt.Out, ", route: %q", clean(route))
-		}
-		if strings.Contains(r.Where, ":") && !strings.ContainsAny(r.Where, "\"\\ |,'\n") {
-			fmt.Fprintf(a.opt.Out, ", argument: %q", clean(r.Where))
-		}
-		fmt.Fprintln(a.opt.Out, "}")
+	if y := explain.Exclusions(e); y != "" {
+		a.say("If this was no attack, except it as narrowly as this and no wider:", "如果这不是攻击,请只做如下精确放行:")
+		fmt.Fprint(a.opt.Out, "  "+strings.ReplaceAll(strings.TrimSuffix(y, "\n"), "\n", "\n  ")+"\n")
 	}
 }
-
-func clip(s string, n int) string { return strings.TrimRight(s[:min(len(s), n)], "-") }
 
 // events asks for events of a tenant ("-" = all that the profile may see).
 func (c *client) events(cmd *cobra.Command, tenant string, q url.Values) ([]events.Event, error) {

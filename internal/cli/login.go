@@ -54,10 +54,11 @@ func (a *app) admin() *cobra.Command {
 	var dir string
 	rec := &cobra.Command{
 		Use: "recover", Args: cobra.NoArgs,
-		Short: a.t("Make a new session for the operator", "为运营者生成新会话"),
+		Short: a.t("Make a new session and a new link to the console for the operator", "为运营者生成新会话和新的控制台链接"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r struct {
 				Profile string `json:"profile"`
+				Link    string `json:"link"`
 				Error   string `json:"error"`
 			}
 			if err := askSocket(cmd.Context(), dir, http.MethodPost, "/recover", &r); err != nil {
@@ -67,6 +68,9 @@ func (a *app) admin() *cobra.Command {
 				return fault.New(fault.Forbidden, "%s", "%s", r.Error)
 			}
 			a.say("a new session is in %s; use it with: export DUN_PROFILE=%s", "新会话已写入 %s;使用方法:export DUN_PROFILE=%s", r.Profile, r.Profile)
+			if r.Link != "" {
+				a.say("the console, one time within 24 hours: %s", "控制台(24 小时内一次有效):%s", r.Link)
+			}
 			return nil
 		},
 	}

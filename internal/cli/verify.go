@@ -15,6 +15,7 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/file"
 )
 
 func (a *app) auditVerify() *cobra.Command {
@@ -105,8 +106,7 @@ func (v *verifier) file() string {
 // remember keeps the checkpoint for the next time. A folder that cannot be
 // written is no reason to call a sound log unsound.
 func (v *verifier) remember() {
-	tmp := v.file() + ".new"
-	if err := errors.Join(os.WriteFile(tmp, v.note, 0o600), os.Rename(tmp, v.file())); err != nil {
+	if err := file.Replace(v.file(), 0o600, v.note); err != nil {
 		v.a.say("not kept for the next time: %s cannot be written", "未能保存以备下次校验:%s 无法写入", v.file())
 	}
 }

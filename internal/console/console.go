@@ -1,0 +1,182 @@
+// Package console is the web face: pages for people, signed in by a session
+// cookie. It owns pages, cookies, the sign-in by the one-time link, and the
+// streams that keep a page live. It knows kinds only through resource.Kind,
+// decides nothing, changes no record, and reads records only through the gate
+// and events only through the event log. It never shows what the actor may not
+// read, and never puts text from outside into a page unescaped.
+package console
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/telemetry"
+)
+
+// EventLog is what the console asks of core/events.
+type EventLog interface {
+	// Flush waits until everything that was added before is searchable.
+	Flush(ctx context.Context) error
+	Search(ctx context.Context, q events.Query) (found []events.Event, next string, err error)
+}
+
+// Options of a console. Gate, Events, Status and Enter are needed.
+type Options struct {
+	Gate   *gate.Gate
+	Events EventLog
+	Status func() telemetry.Status
+	Enter  func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
+	NodeID uint16
+	Log    *slog.Logger
+	Now    func() time.Time
+}
+
+// Console is the handler of the pages.
+type Console struct {
+	opt     Options
+	assets  map[string]asset
+	handler http.Handler
+	knocks  knocks
+	streams places
+	pulses  pulses
+	beat    beat
+	life    context.Context
+	stop    context.CancelFunc
+}
+
+// New makes a console.
+func New(opt Options) (*Console, error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	files, err := loadAssets()
+	if err != nil {
+		return nil, fmt.Errorf("console: %w", err)
+	}
+	c := &Console{opt: opt, assets: files, beat: standardBeat()}
+	c.life, c.stop = context.WithCancel(context.Background())
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /assets/{hash}/{name}", c.asset)
+	mux.HandleFunc("GET /enter", c.open(c.showEnter))
+	mux.HandleFunc("POST /enter", c.open(c.enter))
+	mux.HandleFunc("POST /language", c.open(c.language))
+	mux.HandleFunc("POST /leave", c.closed(c.leave))
+	mux.HandleFunc("GET /{$}", c.closed(c.home))
+	mux.HandleFunc("GET /live", c.closed(c.live))
+	mux.HandleFunc("GET /blocks/{request}", c.closed(c.block))
+	mux.HandleFunc("GET /records/{plural}", c.closed(c.list))
+	mux.HandleFunc("GET /records/{plural}/{tenant}/{name}", c.closed(c.record))
+	mux.HandleFunc("/", c.open(func(*visit) error { return nothingHere() }))
+	// SameSite=Strict keeps the cookie from foreign pages; this refuses what
+	// they send all the same, also to the pages that need no cookie.
+	cross := http.NewCrossOriginProtection()
+	cross.SetDenyHandler(c.open(func(*visit) error {
+		return fault.New(fault.Forbidden, "this form was sent from another site", "此表单来自其他网站")
+	}))
+	c.handler = cross.Handler(mux)
+	return c, nil
+}
+
+// Stop ends the streams, so that a server that shuts down need not wait for
+// readers who never go.
+func (c *Console) Stop() { c.stop() }
+
+// policy lets pages load what this server itself serves, and nothing that
+// stands inline. Trusted types keep text out of the page's sinks but for the
+// one policy of assets/guard.js.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
+	"base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dun"
+
+// ServeHTTP implements http.Handler: request id and headers, then the page.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Dun-Request-Id", id.Request(c.opt.Now(), c.opt.NodeID))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	c.handler.ServeHTTP(w, r)
+}
+
+// maxForm bounds the body of a form, in bytes.
+const maxForm = 8 << 10
+
+func nothingHere() error {
+	return fault.New(fault.NotFound, "there is nothing here, or nothing that you may see", "此处没有内容,或您无权查看")
+}
+
+// open serves a page to everybody.
+func (c *Console) open(h func(*visit) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { c.public(w, r, h) }
+}
+
+func (c *Console) public(w http.ResponseWriter, r *http.Request, h func(*visit) error) {
+	v := c.visit(w, r)
+	if err := h(v); err != nil {
+		v.fail(err)
+	}
+}
+
+// closed serves a page to whoever is signed in; others learn how to get in.
+func (c *Console) closed(h func(*visit) error) http.HandlerFunc {
+	return c.open(func(v *visit) error {
+		if !v.signedIn {
+			// A browser asks for no password by this; it only names the way.
+			v.w.Header().Set("WWW-Authenticate", "Cookie")
+			return v.render(http.StatusUnauthorized, outside(v))
+		}
+		return h(v)
+	})
+}
+
+// fail shows an error. What is internal goes to the operator's log under the
+// request id, and nowhere else.
+func (v *visit) fail(err error) {
+	e := fault.Of(err)
+	if e.Code == fault.Internal || e.Code == fault.Unavailable {
+		v.c.opt.Log.Error("a page failed", "req", v.actor.Request, "err", err)
+	}
+	if e.RetryAfter > 0 {
+		v.w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
+	}
+	if e.Code == fault.Unauthenticated {
+		v.w.Header().Set("WWW-Authenticate", "Cookie")
+	}
+	if err := v.render(e.Code.Status(), failed(v, e)); err != nil {
+		v.c.opt.Log.Error("an error page failed", "req", v.actor.Request, "err", err)
+	}
+}
+
+// render writes a page that is whole: what fails half-way becomes an error
+// page instead.
+func (v *visit) render(status int, page templ.Component) error {
+	var b bytes.Buffer
+	if err := page.Render(v.r.Context(), &b); err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.Header().Set("Content-Language", v.tag())
+	v.w.WriteHeader(status)
+	if _, err := v.w.Write(b.Bytes()); err != nil {
+		v.c.opt.Log.Debug("client left", "req", v.actor.Request, "err", err)
+	}
+	return nil
+}
