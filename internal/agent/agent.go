@@ -18,13 +18,12 @@ import (
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
-	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
-	"github.com/dun-sec/dun/internal/govern/dayzero"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
@@ -65,15 +64,18 @@ type cell struct {
 	keys    *Keys
 	doors   doors
 	events  *events.Log
-	gate    *gate.Gate
+	reg     *resource.Registry
+	keeper  *lkg.Keeper // of the edge
 	edge    *edge.Edge
 	link    *link
 	started time.Time
 
-	mu     sync.Mutex
-	failed error  // of the edge
-	base   uint64 // revision at start
-	behind time.Time
+	mu      sync.Mutex
+	gate    *gate.Gate // nil while the store does not open
+	trouble error      // why not
+	failed  error      // of the edge
+	base    uint64     // revision at start
+	behind  time.Time
 }
 
 // Up runs every role on this machine until ctx ends. It returns nil after a
@@ -106,16 +108,25 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if err := c.start(ctx, &stop); err != nil {
 		return err
 	}
-	if err := c.bootstrap(ctx); err != nil {
+	if c.running() != nil {
+		err = c.bootstrap(ctx)
+	} else if p, perr := identity.ReadProfile(c.dir.File(profileFile)); perr == nil {
+		err = c.moveProfile(p)
+	}
+	if err != nil {
 		return err
 	}
-	return c.serve(ctx)
+	return c.serve(ctx, &stop)
 }
 
 // start brings up the engines. The rule set takes longest, so it is compiled
 // while the store opens.
 func (c *cell) start(ctx context.Context, stop *closers) error {
 	var err error
+	if c.reg, err = resource.NewRegistry(c.opt.Kinds...); err != nil {
+		return err
+	}
+	c.keeper = lkg.NewKeeper(lkg.Open(c.dir.File("lkg"), lkg.Place{Role: edgeService, Cell: c.dir.Cell, Node: nodeName}, c.keys.LKG), c.reg, c.opt.Now, c.opt.Log)
 	c.events, err = events.Open(events.Options{
 		Dir: c.dir.File("events"), MaxBytes: int64(c.opt.Config.Events.Bytes), MaxAge: time.Duration(c.opt.Config.Events.Days) * 24 * time.Hour,
 		Node: nodeName, Now: c.opt.Now, Log: c.opt.Log,
@@ -139,31 +150,10 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		m.err = fmt.Errorf("start the edge: %w", m.err)
 	}
 	c.edge = m.e
+	if gateErr != nil && m.err == nil && ctx.Err() == nil {
+		gateErr = c.fallBack(gateErr)
+	}
 	return errors.Join(gateErr, m.err)
-}
-
-func (c *cell) openGate(ctx context.Context, stop *closers) error {
-	reg, err := resource.NewRegistry(c.opt.Kinds...)
-	if err != nil {
-		return err
-	}
-	g, err := gate.Open(ctx, gate.Options{
-		Path: c.dir.File("records.db"), CheckpointFile: c.dir.File("tiles/checkpoint"), Cell: c.dir.Cell, Node: nodeName,
-		Memory:   memoryBudget(),
-		Denials:  gate.DenialOptions{Path: c.dir.File("denials.db"), CheckpointFile: c.dir.File("tiles/denials/checkpoint"), Signer: c.keys.Denials, VKey: c.keys.DenialsVKey},
-		Registry: reg, Signer: c.keys.Signer, VKey: c.keys.VKey, Now: c.opt.Now, Log: c.opt.Log,
-	})
-	if err != nil {
-		return fault.New(fault.Unavailable, "the record store does not open: %s", "记录库无法打开:%s", err.Error()).Because(err)
-	}
-	stop.add(g.Close)
-	if err := dayzero.Run(ctx, g, c.opt.Version); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.gate, c.base = g, g.At().Revision
-	return nil
 }
 
 func (c *cell) edgeOptions() edge.Options {
@@ -178,10 +168,11 @@ func (c *cell) edgeOptions() edge.Options {
 
 const edgeService = "edge"
 
-// networks lists the private networks that the platform opened for a tenant.
+// networks lists the private networks that the platform opened for a tenant, as
+// the edge was told: nobody asks the gate on the way of a request.
 func (c *cell) networks(tenant string) []netip.Prefix {
-	o, err := c.gate.Get(context.Background(), identity.Service(edgeService), resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: tenant})
-	if err != nil {
+	o := c.keeper.Get(resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: tenant})
+	if o == nil {
 		return nil
 	}
 	var out []netip.Prefix
@@ -196,22 +187,16 @@ func (c *cell) networks(tenant string) []netip.Prefix {
 }
 
 // serve opens the doors and waits for the end. Whoever fails ends all.
-func (c *cell) serve(ctx context.Context) error {
+func (c *cell) serve(ctx context.Context, stop *closers) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	feed, err := c.gate.Watch(identity.Service(edgeService), []string{"Site", "Exclusion", "Ban", "Tenant"}, nil)
-	if err != nil {
-		return err
-	}
-	checks, err := c.checks()
-	if err != nil {
-		return err
-	}
-	handler, err := c.opt.Console(Parts{
-		Gate: c.gate, Events: c.events, Checks: checks, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
-	})
-	if err != nil {
-		return err
+	handler := &face{}
+	handler.set(http.HandlerFunc(closed))
+	whole := c.running() != nil
+	if whole {
+		if err := c.attach(handler); err != nil {
+			return err
+		}
 	}
 	var run sync.WaitGroup
 	part := func(name string, f func(context.Context) error) {
@@ -221,7 +206,11 @@ func (c *cell) serve(ctx context.Context) error {
 			}
 		})
 	}
-	part("edge records", func(ctx context.Context) error { return c.followEdge(ctx, feed) })
+	if !whole {
+		part("records", func(ctx context.Context) error { return c.reopen(ctx, stop, handler) })
+	}
+	part("edge records", func(ctx context.Context) error { return c.followEdge(ctx, c.keeper.Feed()) })
+	run.Go(func() { c.keeper.Run(ctx) })
 	part("edge", func(ctx context.Context) error { return c.edge.Serve(ctx, c.doors.edgeHTTP, c.doors.edgeHTTPS) })
 	part("console", func(ctx context.Context) error { return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Log) })
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
@@ -237,12 +226,12 @@ func (c *cell) serve(ctx context.Context) error {
 }
 
 // checks is the explicit list of what proves the controls on this machine.
-func (c *cell) checks() (*assurance.Registry, error) {
-	list := c.gate.Checks()
+func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
+	list := g.Checks()
 	if door, ok := address(c.doors.edgeHTTP); ok {
-		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: c.gate, Events: c.events, Door: door, Doors: c.doors.addresses})...)
+		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Doors: c.doors.addresses})...)
 	}
-	return assurance.NewRegistry(nodeName, c.gate.RecordCheck, c.opt.Now, list...)
+	return assurance.NewRegistry(nodeName, g.RecordCheck, c.opt.Now, list...)
 }
 
 func (c *cell) followEdge(ctx context.Context, feed resource.Feed) error {

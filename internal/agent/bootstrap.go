@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -33,7 +34,7 @@ func (c *cell) bootstrap(ctx context.Context) (err error) {
 		c.say("  the profile %s cannot be read; make a new one with: dun admin recover --data %s", "  配置 %s 无法读取;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
 		return nil
 	}
-	if _, _, err := c.gate.Authenticate(p.Session.Token); err == nil {
+	if _, _, err := c.running().Authenticate(p.Session.Token); err == nil {
 		return c.moveProfile(p)
 	}
 	c.say("  the session in %s has ended; make a new one with: dun admin recover --data %s", "  %s 中的会话已失效;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
@@ -52,11 +53,15 @@ func (c *cell) moveProfile(p *identity.Profile) error {
 
 // writeProfile opens a session for the operator and writes the profile.
 func (c *cell) writeProfile(ctx context.Context, by identity.Actor) (*identity.Profile, error) {
-	token, expires, err := c.gate.OpenSession(ctx, by, dayzero.Operator, "")
+	g := c.running()
+	if g == nil {
+		return nil, fault.New(fault.Unavailable, "the record store does not open", "记录库无法打开")
+	}
+	token, expires, err := g.OpenSession(ctx, by, dayzero.Operator, "")
 	if err != nil {
 		return nil, err
 	}
-	log := c.gate.Log()
+	log := g.Log()
 	p := &identity.Profile{
 		Version: 1, Server: c.doors.endpoints()["console"], CAPEM: string(c.keys.CAPEM), Tenant: resource.Platform, Lang: string(c.opt.Lang),
 		Session: identity.ProfileSession{Token: token, Expires: expires}, Log: identity.ProfileLog{Origin: log.Origin, VKey: log.VKey},

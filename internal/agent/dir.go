@@ -1,6 +1,10 @@
 package agent
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +21,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/file"
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/lkg"
 )
 
 // DirVersion is the number in DIR/VERSION: the form of the data directory.
@@ -187,6 +192,7 @@ type Keys struct {
 	VKey        string
 	Denials     note.Signer // of the log of denials
 	DenialsVKey string
+	LKG         lkg.Keys // of this node's last-known-good
 }
 
 // Keys reads the cell's keys, or makes them on the first start.
@@ -229,7 +235,29 @@ func (d *Dir) Keys(opt Options) (*Keys, error) {
 	if k.Denials, k.DenialsVKey, err = denialsKey(skey, vkey); err != nil {
 		return nil, fault.New(fault.Invalid, "keys/log.key in %s is damaged; restore it", "%s 中的 keys/log.key 已损坏;请恢复", d.Path).Because(errors.New("bad signer key"))
 	}
+	var seed [32]byte
+	if err := errors.Join(d.secret("keys/node.key", &k.LKG.Seal), d.secret("keys/lkg.key", &seed)); err != nil {
+		return nil, err
+	}
+	k.LKG.Sign = ed25519.NewKeyFromSeed(seed[:])
 	return k, nil
+}
+
+// secret reads 32 random bytes, or makes them. What they guard can be made
+// anew, so that one that was lost stops nothing.
+func (d *Dir) secret(name string, to *[32]byte) error {
+	b, err := d.once(name, 0o600, func() ([]byte, error) {
+		b := make([]byte, len(to))
+		rand.Read(b)
+		return []byte(hex.EncodeToString(b) + "\n"), nil
+	})
+	if err != nil {
+		return err
+	}
+	if n, err := hex.Decode(to[:], bytes.TrimSpace(b[:min(len(b), 2*len(to)+1)])); err != nil || n != len(to) {
+		return fault.New(fault.Invalid, "%s in %s is damaged; restore it, or remove it to have a new one", "%[2]s 中的 %[1]s 已损坏;请恢复,或删除以重新生成", name, d.Path)
+	}
+	return nil
 }
 
 // denialsKey is the log's key under the name of the log of denials.

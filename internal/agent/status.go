@@ -2,25 +2,37 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/lkg"
+	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 )
 
 // status tells the state of the cell as it is now.
 func (c *cell) status() telemetry.Status {
-	at := c.gate.At()
 	rev, synced := c.edge.Enforced()
+	since, unsaved := c.keeper.Since(), c.keeper.Failed()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.opt.Now()
+	control, at := c.control(rev)
 	role := telemetry.Role{Name: "edge", State: telemetry.Starting, Revision: rev, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
 	switch {
 	case c.failed != nil:
 		role.State = telemetry.Failed
-	case synced && rev >= c.base:
+	case synced && !since.IsZero():
+		role.State = telemetry.LastKnownGood
+		role.Missing = append(role.Missing, telemetry.Missing{
+			Need: "records", Why: "they are those of " + since.UTC().Format(time.RFC3339), Instead: fmt.Sprintf("last-known-good, for %d days at most, then closed", int(lkg.MaxAge.Hours()/24)),
+		})
+	case synced && rev >= c.base && c.gate != nil:
 		role.State = telemetry.Enforcing
+	}
+	if unsaved != nil {
+		role.Missing = append(role.Missing, telemetry.Missing{Need: "lkg/edge.snap", Why: unsaved.Error(), Instead: "an older one, or none, stands in when the store does not open"})
 	}
 	if rev >= at.Revision {
 		c.behind = time.Time{}
@@ -31,14 +43,23 @@ func (c *cell) status() telemetry.Status {
 	if !c.behind.IsZero() {
 		node.LagMs = now.Sub(c.behind).Milliseconds()
 	}
-	control := telemetry.Role{Name: "control", State: telemetry.Enforcing, Revision: at.Revision, Mode: "native", Interfaces: []string{}, Missing: c.gate.Alarms()}
-	if len(control.Missing) > 0 {
-		control.State = telemetry.Degraded
-	}
 	return telemetry.Status{
 		Ready: role.State == telemetry.Enforcing, Version: c.opt.Version, Cell: c.dir.Cell, Epoch: at.Epoch, Revision: at.Revision,
 		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role}, Nodes: []telemetry.Node{node},
 	}
+}
+
+// control is the role that holds the records, and how far they are.
+func (c *cell) control(enforced uint64) (telemetry.Role, resource.Position) {
+	if c.gate == nil {
+		return c.failedControl(enforced), resource.Position{Revision: enforced}
+	}
+	at := c.gate.At()
+	r := telemetry.Role{Name: "control", State: telemetry.Enforcing, Revision: at.Revision, Mode: "native", Interfaces: []string{}, Missing: c.gate.Alarms()}
+	if len(r.Missing) > 0 {
+		r.State = telemetry.Degraded
+	}
+	return r, at
 }
 
 // announce prints one block of lines once everything enforces.

@@ -102,6 +102,11 @@ func (c *Cell) Process() *os.Process { return c.cmd.Process }
 
 // Ready waits for the socket to say so, then reads the profile.
 func (c *Cell) Ready() error {
+	return c.Until(func(s *telemetry.Status) bool { return s.Ready })
+}
+
+// Until is Ready for another state than ready.
+func (c *Cell) Until(good func(*telemetry.Status) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), Wait)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -115,7 +120,7 @@ func (c *Cell) Ready() error {
 			return fmt.Errorf("dun is not ready after %s\n%s", Wait, c.Output())
 		case <-tick.C:
 		}
-		if err := c.socketStatus(ctx); err == nil && c.Status.Ready {
+		if err := c.socketStatus(ctx); err == nil && good(&c.Status) {
 			return c.readProfile()
 		}
 	}

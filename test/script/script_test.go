@@ -3,6 +3,7 @@
 package script
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -11,17 +12,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	_ "modernc.org/sqlite"
 
+	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/lab"
 )
 
 // story is what the commands of one file share.
-type story struct{ cell *lab.Cell }
+type story struct {
+	cell   *lab.Cell
+	unlock func()
+}
 
 // TestScripts gives each story these commands beside testscript's own:
 //
@@ -49,14 +57,17 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"updown":   func(ts *testscript.TestScript, _ bool, args []string) { upDown(ts, t, bin, args) },
 			"up":       func(ts *testscript.TestScript, _ bool, args []string) { up(ts, t, bin, args) },
-			"stop":     func(ts *testscript.TestScript, _ bool, _ []string) { stop(ts) },
+			"down":     func(ts *testscript.TestScript, _ bool, _ []string) { stop(ts) },
 			"killcell": func(ts *testscript.TestScript, _ bool, _ []string) { cellOf(ts).Kill() },
 			"exit":     expectExit,
 			"origin":   origin,
 			"fill":     fill,
 			"busy":     busy,
 			"flip":     flip,
+			"lock":     lock,
+			"unlock":   func(ts *testscript.TestScript, _ bool, _ []string) { ts.Value("story").(*story).unlock() },
 			"subst":    subst,
 
 			"requestid": requestID,
@@ -78,6 +89,20 @@ func up(ts *testscript.TestScript, t *testing.T, bin string, args []string) {
 	}
 	c, err := lab.TryUp(t, bin, ts.MkAbs(args[0]))
 	ts.Check(err)
+	running(ts, c)
+}
+
+// upDown starts a cell whose record store does not open.
+func upDown(ts *testscript.TestScript, t *testing.T, bin string, args []string) {
+	c, err := lab.Launch(t, bin, ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(c.Until(func(s *telemetry.Status) bool {
+		return slices.ContainsFunc(s.Roles, func(r telemetry.Role) bool { return r.State == telemetry.LastKnownGood })
+	}))
+	running(ts, c)
+}
+
+func running(ts *testscript.TestScript, c *lab.Cell) {
 	ts.Defer(c.Kill)
 	ts.Value("story").(*story).cell = c
 	ts.Setenv("DUN_PROFILE", c.ProfileFile())
@@ -141,6 +166,23 @@ func busy(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("BUSY", ln.Addr().String())
 }
 
+// lock holds a database as another program would that has it for itself alone.
+func lock(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: lock FILE")
+	}
+	d, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	d.SetMaxOpenConns(1)
+	for _, q := range []string{"PRAGMA locking_mode=EXCLUSIVE", "BEGIN EXCLUSIVE", "SELECT count(*) FROM head"} {
+		_, err = d.Exec(q)
+		ts.Check(err)
+	}
+	s := ts.Value("story").(*story)
+	s.unlock = sync.OnceFunc(func() { d.Close() })
+	ts.Defer(s.unlock)
+}
+
 func flip(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: flip FILE FILE2")
@@ -169,4 +211,23 @@ func requestID(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no Dun-Request-Id in %s", args[0])
+}
+
+// A story is told to its end: testscript's own stop would pass it half told.
+func TestNoStoryStopsEarly(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) > 0 && (f[0] == "stop" || f[0] == "skip") {
+				t.Errorf("%s: %q ends the story here; a cell ends with down", name, strings.TrimSpace(line))
+			}
+		}
+	}
 }
