@@ -28,6 +28,8 @@ type EventLog interface {
 	// Flush waits until everything that was added before is searchable.
 	Flush(ctx context.Context) error
 	Search(ctx context.Context, q events.Query) (found []events.Event, next string, err error)
+	// Follow subscribes to what comes, until ctx ends.
+	Follow(ctx context.Context, q events.Query) (*events.Follower, error)
 }
 
 // Options of the API. Gate, Events and Status are needed.

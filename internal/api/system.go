@@ -30,7 +30,8 @@ func (a *API) system() []operation {
 			body:   jsonType, bodySchema: "Transaction", status: 200, reply: jsonType, replySchema: doc, handle: a.transaction},
 		{id: "events", method: http.MethodGet, path: "/api/v1/{tenant}/events", summary: "Search events, newest first", status: 200, reply: jsonType, replySchema: doc, handle: a.events,
 			query: []param{{"kind", "block, ban, origin, limit …"}, {"request", "Request id"}, {"action", "blocked, detected or allowed"}, {"object", "As in site/shop"},
-				{"since", "RFC 3339 time"}, {"until", "RFC 3339 time"}, {"limit", "1 to 1000, default 100"}, {"after", "Cursor"}, {"order", "newest (default) or oldest"}}},
+				{"since", "RFC 3339 time"}, {"until", "RFC 3339 time"}, {"limit", "1 to 1000, default 100"}, {"after", "Cursor"}, {"order", "newest (default) or oldest"},
+				{"follow", "true: a stream of what comes, as NDJSON; only kind, request, action and object narrow it"}}},
 		{id: "posture", method: http.MethodGet, path: "/api/v1/-/posture", summary: "Controls that have a check, and what it last gave", status: 200, reply: jsonType, replySchema: doc, handle: a.posture},
 		{id: "postureRun", method: http.MethodPost, path: "/api/v1/-/posture/{control}/run", summary: "Try one control now; the result is a leaf", status: 200, reply: jsonType, replySchema: doc, handle: a.tryControl},
 		{id: "auditCheckpoint", method: http.MethodGet, path: "/api/v1/-/audit/checkpoint", summary: "Signed head of the log, covering all that was committed before", status: 200, reply: "text/plain", handle: a.checkpoint, query: []param{{"log", "main (default) or denials"}}},
@@ -84,6 +85,9 @@ func (a *API) events(c *call) error {
 			return fault.New(fault.NotFound, "there is no tenant %q", "租户 %q 不存在", tenant).Because(err)
 		}
 		q.Tenants = []string{tenant}
+	}
+	if v.Get("follow") == "true" {
+		return a.follow(c, q)
 	}
 	limit, err := number(v.Get("limit"), "limit")
 	if err != nil {

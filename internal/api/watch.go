@@ -32,16 +32,12 @@ type frame struct {
 // watch streams what moves in some kinds. An empty position means everything
 // first, then synced. gone means: list again.
 func (a *API) watch(c *call, kinds []string, keep func(*resource.Object) bool, position string) error {
-	select {
-	case a.watchers <- struct{}{}:
-		defer func() { <-a.watchers }()
-	default:
-		e := fault.New(fault.Exhausted, "%d watchers are connected; try again later", "已有 %d 个监视连接;请稍后再试", maxWatchers)
-		e.RetryAfter = 10 * time.Second
-		return e
+	leave, err := a.place()
+	if err != nil {
+		return err
 	}
+	defer leave()
 	var feed resource.Feed
-	var err error
 	if position == "" {
 		feed, err = a.opt.Gate.Watch(c.actor, kinds, keep)
 	} else {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 )
@@ -167,4 +168,21 @@ func TestAWatchEndsWhenItsGroundMoves(t *testing.T) {
 	if e.lines.Scan() {
 		t.Errorf("after the end: %s", e.lines.Text())
 	}
+}
+
+func TestEventsAreFollowed(t *testing.T) {
+	d := newDoor(t)
+	w := d.watch("/api/v1/-/events?follow=true&kind=block")
+	d.events.Add(events.Event{Time: time.Now(), Kind: "ban", Tenant: "platform", Request: "r1"})
+	d.events.Add(events.Event{Time: time.Now(), Kind: "block", Tenant: "platform", Request: "r2"})
+	w.next("event", `"request":"r2"`)
+	d.events.Add(events.Event{Time: time.Now(), Kind: "block", Tenant: "nobody", Request: "r3"}) // of no tenant that is seen
+	d.events.Add(events.Event{Time: time.Now(), Kind: "block", Tenant: "platform", Request: "r4"})
+	w.next("event", `"request":"r4"`)
+	// A session that ended sees nothing more.
+	if _, _, err := d.gate.OpenSession(t.Context(), identity.Actor{Principal: dayzero.Operator}, dayzero.Operator, d.token); err != nil {
+		t.Fatal(err)
+	}
+	d.events.Add(events.Event{Time: time.Now(), Kind: "block", Tenant: "platform", Request: "r5"})
+	w.next("error", "unauthenticated")
 }

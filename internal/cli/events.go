@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -13,9 +14,8 @@ import (
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
 )
-
-const followEvery = 500 * time.Millisecond
 
 func (a *app) events() *cobra.Command {
 	var where tenantFlags
@@ -58,29 +58,26 @@ func (a *app) events() *cobra.Command {
 		if where.tenant != "" {
 			tenant = where.tenant
 		}
+		if follow {
+			return a.follow(cmd, c, tenant, q)
+		}
 		list, err := c.events(cmd, tenant, q)
 		if err != nil {
 			return err
 		}
-		if a.output != "" && !follow {
+		if a.output != "" {
 			return a.emit(map[string]any{"items": list})
 		}
-		if a.output == "yaml" {
-			return fault.New(fault.Invalid, "--follow prints text or json, a line for each event", "--follow 只输出文本或 json,每个事件一行")
-		}
-		if !follow {
-			if len(list) == 0 {
-				a.say("no events", "没有事件")
-				return nil
-			}
-			var rows [][]string
-			for _, e := range list {
-				rows = append(rows, eventRow(&e))
-			}
-			table(a.opt.Out, a.eventHead(), rows)
+		if len(list) == 0 {
+			a.say("no events", "没有事件")
 			return nil
 		}
-		return a.follow(cmd, c, tenant, q, list)
+		var rows [][]string
+		for _, e := range list {
+			rows = append(rows, eventRow(&e))
+		}
+		table(a.opt.Out, a.eventHead(), rows)
+		return nil
 	}
 	a.outputFlag(cmd, "json", "yaml")
 	return cmd
@@ -114,58 +111,73 @@ func eventRow(e *events.Event) []string {
 		orDash(strings.TrimSpace(e.Attributes["method"] + " " + e.Attributes["path"])), orDash(strings.Join(rules, ",")), orDash(e.Request)}
 }
 
-// follow prints what comes, oldest first, until the caller ends it.
-func (a *app) follow(cmd *cobra.Command, c *client, tenant string, q url.Values, list []events.Event) error {
-	seen := map[string]bool{}
-	show := func(batch []events.Event) error {
-		for i := len(batch) - 1; i >= 0; i-- {
-			e := &batch[i]
-			if seen[e.ID] {
-				continue
-			}
-			seen[e.ID] = true
-			if a.output == "json" {
-				b, err := json.Marshal(e)
-				if err != nil {
-					return err
-				}
-				fmt.Fprintln(a.opt.Out, string(b))
-				continue
-			}
-			fmt.Fprintln(a.opt.Out, clean(strings.Join(eventRow(e), "  ")))
-		}
-		return nil
+// follow prints what was and then what comes, oldest first, until the caller
+// ends it. The stream is open before the past is read, so that nothing falls
+// between the two.
+func (a *app) follow(cmd *cobra.Command, c *client, tenant string, q url.Values) error {
+	if a.output == "yaml" {
+		return fault.New(fault.Invalid, "--follow prints text or json, a line for each event", "--follow 只输出文本或 json,每个事件一行")
 	}
-	if err := show(list); err != nil {
+	live := url.Values{"follow": {"true"}}
+	for _, name := range []string{"kind", "request", "action", "object"} {
+		if v := q.Get(name); v != "" {
+			live.Set(name, v)
+		}
+	}
+	res, err := c.send(cmd.Context(), request{method: http.MethodGet, path: "/api/v1/" + url.PathEscape(tenant) + "/events", query: live})
+	if err != nil {
 		return err
 	}
-	q.Set("limit", "1000")
-	t := time.NewTicker(followEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-cmd.Context().Done():
-			return nil
-		case now := <-t.C:
-			// Events become searchable within a second: look back a little further.
-			q.Set("since", now.Add(-5*time.Second).UTC().Format(time.RFC3339Nano))
-		}
-		batch, err := c.events(cmd, tenant, q)
-		if cmd.Context().Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if len(seen) > 100_000 {
-			seen = map[string]bool{}
-			for _, e := range batch {
-				seen[e.ID] = true
-			}
-			continue
-		}
-		if err := show(batch); err != nil {
+	defer res.Body.Close()
+	past, err := c.events(cmd, tenant, q)
+	if err != nil {
+		return err
+	}
+	shown := map[string]bool{}
+	for i := len(past) - 1; i >= 0; i-- {
+		shown[past[i].ID] = true
+		if err := a.event(&past[i]); err != nil {
 			return err
 		}
 	}
+	for dec := json.NewDecoder(res.Body); ; {
+		var f struct {
+			Type  string        `json:"type"`
+			Event *events.Event `json:"event"`
+			Count uint64        `json:"count"`
+			Error *struct {
+				Code   fault.Code `json:"code"`
+				Detail string     `json:"detail"`
+			} `json:"error"`
+		}
+		err := dec.Decode(&f)
+		switch {
+		case cmd.Context().Err() != nil:
+			return nil
+		case err != nil:
+			return fault.New(fault.Unavailable, "the stream of events ended; run it again", "事件流已结束;请重新运行").Because(err)
+		case f.Error != nil:
+			return fault.New(f.Error.Code, "%s", "%s", f.Error.Detail)
+		case f.Type == "drops":
+			fmt.Fprintln(a.opt.Err, text.F("dun: %d events came too fast to be shown; they are kept, see dun events", "dun: %d 个事件来得过快未能显示;已保存,见 dun events", f.Count).In(a.lang))
+		case f.Event != nil && !shown[f.Event.ID]:
+			if err := a.event(f.Event); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// event prints one event in a line.
+func (a *app) event(e *events.Event) error {
+	if a.output != "json" {
+		fmt.Fprintln(a.opt.Out, clean(strings.Join(eventRow(e), "  ")))
+		return nil
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.opt.Out, string(b))
+	return nil
 }
