@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/dun-sec/dun/bench/internal/cell"
 )
@@ -33,8 +34,14 @@ func run(ctx context.Context) (bool, error) {
 	fmt.Println(cell.Machine())
 	all := true
 	var errs []error
-	for _, part := range []func(context.Context, string) (bool, error){groups, watchers, records} {
-		ok, err := part(ctx, dir)
+	for _, part := range []struct {
+		name string
+		run  func(context.Context, string) (bool, error)
+	}{{"groups", groups}, {"watchers", watchers}, {"records", records}} {
+		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], part.name) {
+			continue
+		}
+		ok, err := part.run(ctx, dir)
 		all = all && ok
 		errs = append(errs, err)
 	}

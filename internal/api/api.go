@@ -49,6 +49,7 @@ type API struct {
 	opt      Options
 	spec     *spec
 	watchers chan struct{} // a place for each watcher
+	thrift   thrift
 	life     context.Context
 	stop     context.CancelFunc
 }

@@ -29,16 +29,17 @@ func (c *call) stream(l *gate.Listing) error {
 		}
 	}
 	out.WriteString(`{"items":[`) // a bufio.Writer keeps its first error
-	first := true
+	count, enc := 0, json.NewEncoder(out)
+	end := func() {}
+	defer func() { end() }()
 	next, err := l.Each(c.r.Context(), func(o *resource.Object) bool {
-		if !first {
-			out.WriteString(",\n")
+		if count > 0 {
+			out.WriteByte(',')
 		}
-		first = false
-		b, err := json.Marshal(o)
-		must(err)
-		_, err = out.Write(b)
-		must(err)
+		if count++; count == longList {
+			end = c.api.thrift.begin()
+		}
+		must(enc.Encode(o)) // whose buffers are used again
 		return true
 	})
 	must(err)

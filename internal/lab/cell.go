@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,6 +106,14 @@ func (c *Cell) Ready() error {
 	return c.Until(func(s *telemetry.Status) bool { return s.Ready })
 }
 
+// Served waits until the edge serves at all, from records or from
+// last-known-good.
+func (c *Cell) Served() error {
+	return c.Until(func(s *telemetry.Status) bool {
+		return s.Ready || slices.ContainsFunc(s.Roles, func(r telemetry.Role) bool { return r.State == telemetry.LastKnownGood })
+	})
+}
+
 // Until is Ready for another state than ready.
 func (c *Cell) Until(good func(*telemetry.Status) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), Wait)
@@ -121,6 +130,9 @@ func (c *Cell) Until(good func(*telemetry.Status) bool) error {
 		case <-tick.C:
 		}
 		if err := c.socketStatus(ctx); err == nil && good(&c.Status) {
+			if _, err := os.Stat(c.ProfileFile()); err != nil && !c.Status.Ready {
+				return nil // without records nobody makes one
+			}
 			return c.readProfile()
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +20,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	_ "modernc.org/sqlite"
 
-	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/lab"
 )
 
@@ -96,9 +94,7 @@ func up(ts *testscript.TestScript, t *testing.T, bin string, args []string) {
 func upDown(ts *testscript.TestScript, t *testing.T, bin string, args []string) {
 	c, err := lab.Launch(t, bin, ts.MkAbs(args[0]))
 	ts.Check(err)
-	ts.Check(c.Until(func(s *telemetry.Status) bool {
-		return slices.ContainsFunc(s.Roles, func(r telemetry.Role) bool { return r.State == telemetry.LastKnownGood })
-	}))
+	ts.Check(c.Served())
 	running(ts, c)
 }
 
