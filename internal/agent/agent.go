@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/dial"
@@ -63,6 +64,7 @@ type cell struct {
 	gate    *gate.Gate
 	edge    *edge.Edge
 	started time.Time
+	running atomic.Bool // all of the above is set
 
 	mu     sync.Mutex
 	failed error  // of the edge
@@ -93,6 +95,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	stop.add(c.doors.close)
+	stop.add(c.serveTelemetry(ctx))
 	if c.keys, err = c.dir.Keys(opt); err != nil {
 		return err
 	}
@@ -100,6 +103,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if err := c.start(ctx, &stop); err != nil {
 		return err
 	}
+	c.running.Store(true)
 	if err := c.bootstrap(ctx); err != nil {
 		return err
 	}

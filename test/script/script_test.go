@@ -26,7 +26,8 @@ type story struct{ cell *lab.Cell }
 // TestScripts gives each story these commands beside testscript's own:
 //
 //	up DIR             start a cell on DIR and wait until it is ready; sets
-//	                   DUN_PROFILE, HTTP_PORT, HTTPS_PORT, API and TOKEN
+//	                   DUN_PROFILE, HTTP_PORT, HTTPS_PORT, API, TELEMETRY
+//	                   and TOKEN
 //	stop               end it as Ctrl-C does; it must exit with 0
 //	killcell           kill -9
 //	exit N PROG ARGS   run a program and expect the exit code N
@@ -84,6 +85,7 @@ func up(ts *testscript.TestScript, t *testing.T, bin string, args []string) {
 	ts.Setenv("HTTP_PORT", c.Port("edgeHTTP"))
 	ts.Setenv("HTTPS_PORT", c.Port("edgeHTTPS"))
 	ts.Setenv("API", c.Profile.Server)
+	ts.Setenv("TELEMETRY", c.Status.Endpoints["telemetry"])
 	ts.Setenv("TOKEN", c.Profile.Session.Token)
 }
 

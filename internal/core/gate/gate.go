@@ -87,6 +87,9 @@ type Gate struct {
 	done    sync.WaitGroup
 	denied  atomic.Uint64
 
+	groups, changes atomic.Uint64 // committed
+	watchers        atomic.Int64  // feeds that wait
+
 	// Owned by the writer goroutine.
 	tree      *audit.Tree
 	epoch     string
