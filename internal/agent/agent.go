@@ -22,6 +22,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
@@ -42,11 +43,12 @@ type Options struct {
 
 // Parts is what a face may use of the running cell.
 type Parts struct {
-	Gate   *gate.Gate
-	Events *events.Log
-	Status func() any
-	NodeID uint16
-	Log    *slog.Logger
+	Gate    *gate.Gate
+	Events  *events.Log
+	Secrets *secret.Store
+	Status  func() any
+	NodeID  uint16
+	Log     *slog.Logger
 }
 
 const (
@@ -63,6 +65,7 @@ type cell struct {
 	events  *events.Log
 	gate    *gate.Gate
 	edge    *edge.Edge
+	secrets *secret.Store
 	started time.Time
 	running atomic.Bool // all of the above is set
 
@@ -101,6 +104,9 @@ func Up(ctx context.Context, opt Options) (err error) {
 	}
 	c.say("Dun %s  cell %s  data %s", "Dun %s  集群 %s  数据 %s", opt.Version, c.dir.Cell, c.dir.Path)
 	if err := c.start(ctx, &stop); err != nil {
+		return err
+	}
+	if err := c.openMeta(ctx, &stop); err != nil {
 		return err
 	}
 	c.running.Store(true)
@@ -202,7 +208,7 @@ func (c *cell) serve(ctx context.Context) error {
 		return err
 	}
 	handler := c.opt.Console(Parts{
-		Gate: c.gate, Events: c.events, Status: func() any { return c.status() }, NodeID: nodeID, Log: c.opt.Log.With("part", "api"),
+		Gate: c.gate, Events: c.events, Secrets: c.secrets, Status: func() any { return c.status() }, NodeID: nodeID, Log: c.opt.Log.With("part", "api"),
 	})
 	var run sync.WaitGroup
 	part := func(name string, f func(context.Context) error) {

@@ -19,6 +19,8 @@ type Config struct {
 	Edge   EdgeConfig   `json:"edge,omitempty"`
 	Events EventsConfig `json:"events,omitempty"`
 	Log    LogConfig    `json:"log,omitempty"`
+
+	RootKeyFile string `json:"rootKeyFile,omitempty" max:"4096"` // default keys/root.key in Data
 }
 
 // ListenConfig names the doors.

@@ -301,6 +301,17 @@ func testAHandlerStoppedInTheMiddleIsToldAgain(t *testing.T) {
 	}
 }
 
+// What was done is done, also when the end comes meanwhile.
+func TestAHandlerContentAtTheEndIsNotToldAgain(t *testing.T) {
+	b := open(t, t.TempDir(), clock.NewFake(noon))
+	defer b.close()
+	b.set("a", 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := b.Run(ctx, func(context.Context, control.Timer) error { cancel(); return nil }); err != nil || b.Len() != 0 {
+		t.Errorf("%d timers are left (%v)", b.Len(), err)
+	}
+}
+
 func TestLimits(t *testing.T) {
 	b := open(t, t.TempDir(), clock.NewFake(noon))
 	defer b.close()
