@@ -56,6 +56,9 @@ func (d *Dir) rootKey(elsewhere string) (string, error) {
 		name = d.File("keys/root.key")
 	}
 	_, err := os.Stat(name)
+	if err == nil && elsewhere == "" {
+		err = os.Chmod(name, 0o600) // DIR is private: a copy that widened the mode showed nothing
+	}
 	switch {
 	case err == nil: // a process that was killed may not have synced the name
 		return name, file.SyncDir(filepath.Dir(name))
