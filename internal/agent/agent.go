@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/assurance"
@@ -22,6 +23,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
@@ -42,10 +44,11 @@ type Options struct {
 
 // Parts is what a face may use of the running cell.
 type Parts struct {
-	Gate   *gate.Gate
-	Events *events.Log
-	Checks *assurance.Registry
-	Status func() telemetry.Status
+	Gate    *gate.Gate
+	Events  *events.Log
+	Checks  *assurance.Registry
+	Secrets *secret.Store
+	Status  func() telemetry.Status
 	// Enter burns the one-time link and says who may enter by it.
 	Enter  func(token string) (resource.Ref, error)
 	NodeID uint16
@@ -68,7 +71,9 @@ type cell struct {
 	keeper  *lkg.Keeper // of the edge
 	edge    *edge.Edge
 	link    *link
+	secrets *secret.Store
 	started time.Time
+	up      atomic.Bool // all of the above is set
 
 	mu      sync.Mutex
 	gate    *gate.Gate // nil while the store does not open
@@ -101,6 +106,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	stop.add(c.doors.close)
+	stop.add(c.serveTelemetry(ctx))
 	if c.keys, err = c.dir.Keys(opt); err != nil {
 		return err
 	}
@@ -108,6 +114,10 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if err := c.start(ctx, &stop); err != nil {
 		return err
 	}
+	if err = c.openMeta(ctx, &stop); err != nil {
+		return err
+	}
+	c.up.Store(true)
 	if c.running() != nil {
 		err = c.bootstrap(ctx)
 	} else if p, perr := identity.ReadProfile(c.dir.File(profileFile)); perr == nil {

@@ -19,6 +19,8 @@ type Config struct {
 	Edge   EdgeConfig   `json:"edge,omitempty"`
 	Events EventsConfig `json:"events,omitempty"`
 	Log    LogConfig    `json:"log,omitempty"`
+
+	RootKeyFile string `json:"rootKeyFile,omitempty" max:"4096"` // default keys/root.key in Data
 }
 
 // ListenConfig names the doors.
@@ -26,6 +28,10 @@ type ListenConfig struct {
 	Console   string `json:"console,omitempty" max:"256"`
 	EdgeHTTP  string `json:"edgeHTTP,omitempty" max:"256"`
 	EdgeHTTPS string `json:"edgeHTTPS,omitempty" max:"256"`
+
+	// Telemetry is opened elsewhere than on loopback by this key alone, never
+	// by --listen; "" is off, too, and nil the default.
+	Telemetry *string `json:"telemetry,omitempty" max:"256"`
 }
 
 // EdgeConfig says whom the edge believes about who the client is.
@@ -51,6 +57,7 @@ const (
 	defaultConsole   = "127.0.0.1:7443"
 	defaultEdgeHTTP  = "127.0.0.1:8080"
 	defaultEdgeHTTPS = "127.0.0.1:8443"
+	defaultTelemetry = "127.0.0.1:7090"
 	defaultDays      = 30
 	defaultBytes     = resource.Size(2 << 30)
 	off              = "off"
@@ -77,7 +84,7 @@ func ReadConfig(name string) (Config, error) {
 }
 
 // Complete fills in defaults and moves every port by offset; it checks every
-// address. host, when not empty, exposes the edge's doors there.
+// address. host, when not empty, exposes the public doors there.
 func (c *Config) Complete(offset int, host string) error {
 	if c.Data == "" {
 		c.Data = DefaultData
@@ -91,6 +98,14 @@ func (c *Config) Complete(offset int, host string) error {
 	if c.Log.Level == "" {
 		c.Log.Level = "warn"
 	}
+	switch t := c.Listen.Telemetry; {
+	case t == nil:
+		c.Listen.Telemetry = new(string)
+	case *t == "":
+		c.Listen.Telemetry = new(off)
+	default:
+		c.Listen.Telemetry = new(*t) // the caller's stays as it was
+	}
 	var r resource.Report
 	for _, d := range []struct {
 		name, standard string
@@ -100,6 +115,7 @@ func (c *Config) Complete(offset int, host string) error {
 		{"listen.console", defaultConsole, &c.Listen.Console, true},
 		{"listen.edgeHTTP", defaultEdgeHTTP, &c.Listen.EdgeHTTP, true},
 		{"listen.edgeHTTPS", defaultEdgeHTTPS, &c.Listen.EdgeHTTPS, true},
+		{"listen.telemetry", defaultTelemetry, c.Listen.Telemetry, false},
 	} {
 		if *d.addr == off {
 			continue

@@ -15,9 +15,13 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 )
 
-// doors are the public listeners; nil = off.
+// doors are the listeners; nil = off.
 type doors struct {
-	console, edgeHTTP, edgeHTTPS net.Listener
+	console, edgeHTTP, edgeHTTPS, telemetry net.Listener
+}
+
+func (d *doors) all() []net.Listener {
+	return []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS, d.telemetry}
 }
 
 func openDoors(c *Config) (doors, error) {
@@ -29,6 +33,7 @@ func openDoors(c *Config) (doors, error) {
 		{"console", c.Listen.Console, &d.console},
 		{"edgeHTTP", c.Listen.EdgeHTTP, &d.edgeHTTP},
 		{"edgeHTTPS", c.Listen.EdgeHTTPS, &d.edgeHTTPS},
+		{"telemetry", *c.Listen.Telemetry, &d.telemetry},
 	} {
 		if x.addr == off {
 			continue
@@ -55,7 +60,7 @@ func doorError(name, addr string, err error) error {
 
 func (d *doors) close() error {
 	var errs []error
-	for _, ln := range []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS} {
+	for _, ln := range d.all() {
 		if ln != nil {
 			errs = append(errs, ignoreClosed(ln.Close()))
 		}
@@ -66,7 +71,7 @@ func (d *doors) close() error {
 // addresses lists where Dun listens, for the dialer that must not reach it.
 func (d *doors) addresses() []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, ln := range []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS} {
+	for _, ln := range d.all() {
 		if a, ok := address(ln); ok {
 			out = append(out, a)
 		}
@@ -92,7 +97,7 @@ func (d *doors) endpoints() map[string]string {
 	for name, x := range map[string]struct {
 		scheme string
 		ln     net.Listener
-	}{"console": {"https", d.console}, "edgeHTTP": {"http", d.edgeHTTP}, "edgeHTTPS": {"https", d.edgeHTTPS}} {
+	}{"console": {"https", d.console}, "edgeHTTP": {"http", d.edgeHTTP}, "edgeHTTPS": {"https", d.edgeHTTPS}, "telemetry": {"http", d.telemetry}} {
 		if x.ln != nil {
 			out[name] = x.scheme + "://" + reachable(x.ln.Addr())
 		}

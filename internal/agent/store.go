@@ -110,7 +110,7 @@ func (c *cell) attach(f *face) error {
 		return err
 	}
 	handler, err := c.opt.Console(Parts{
-		Gate: g, Events: c.events, Checks: checks, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
+		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
 	})
 	if err != nil {
 		return err

@@ -81,7 +81,7 @@ func TryUp(t testing.TB, bin, dir string) (*Cell, error) {
 func Launch(t testing.TB, bin, dir string) (*Cell, error) {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "dun.yaml")
-	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\"}\n"
+	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", telemetry: \"127.0.0.1:0\"}\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}

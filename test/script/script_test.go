@@ -32,7 +32,8 @@ type story struct {
 // TestScripts gives each story these commands beside testscript's own:
 //
 //	up DIR             start a cell on DIR and wait until it is ready; sets
-//	                   DUN_PROFILE, HTTP_PORT, HTTPS_PORT, API and TOKEN
+//	                   DUN_PROFILE, HTTP_PORT, HTTPS_PORT, API, TELEMETRY
+//	                   and TOKEN
 //	stop               end it as Ctrl-C does; it must exit with 0
 //	killcell           kill -9
 //	exit N PROG ARGS   run a program and expect the exit code N
@@ -105,6 +106,7 @@ func running(ts *testscript.TestScript, c *lab.Cell) {
 	ts.Setenv("HTTP_PORT", c.Port("edgeHTTP"))
 	ts.Setenv("HTTPS_PORT", c.Port("edgeHTTPS"))
 	ts.Setenv("API", c.Profile.Server)
+	ts.Setenv("TELEMETRY", c.Status.Endpoints["telemetry"])
 	ts.Setenv("TOKEN", c.Profile.Session.Token)
 }
 

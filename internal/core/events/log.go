@@ -62,6 +62,7 @@ type Log struct {
 	queue   chan item
 	waiting atomic.Int64  // about the bytes in queue
 	dropped atomic.Uint64 // events lost
+	written atomic.Uint64 // events on disk since Open
 	removed atomic.Uint64 // segments removed by retention
 
 	closing   chan struct{}
@@ -143,6 +144,9 @@ func (l *Log) Add(e Event) {
 // Dropped counts the events lost since Open: no room in the queue, no room on
 // the disk, or added after Close.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
+
+// Written counts the events put on disk since Open.
+func (l *Log) Written() uint64 { return l.written.Load() }
 
 // Removed counts the segments removed by retention since Open.
 func (l *Log) Removed() uint64 { return l.removed.Load() }

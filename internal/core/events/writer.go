@@ -143,6 +143,7 @@ func (w *writer) commit(b *batch) error {
 		w.log.dropped.Add(lost)
 	} else {
 		w.told += b.drops
+		w.log.written.Add(uint64(len(b.events)))
 		w.log.mu.Lock()
 		for i := range b.events {
 			w.active.x.add(&b.events[i], b.sizes[i])

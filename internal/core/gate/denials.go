@@ -195,7 +195,7 @@ func (d *denials) commit(list []fact) error {
 
 // deny counts a refusal and takes it to the log of denials.
 func (g *Gate) deny(a identity.Actor, r resource.Ref, action string, policies []string) {
-	g.count.denied.Add(1)
+	g.denied.Add(1)
 	g.opt.Log.Debug("denied", "actor", a.String(), "kind", r.Kind, "tenant", r.Tenant, "name", r.Name, "action", action, "policies", policies, "req", a.Request)
 	if g.denials != nil {
 		g.denials.note(fact{class: audit.Denial, kind: r.Kind, action: action, actor: a, tenant: r.Tenant, name: clip(r.Name), policies: policies})

@@ -85,7 +85,10 @@ type Gate struct {
 	stopped chan struct{} // closed when the writer has returned
 	once    sync.Once
 	done    sync.WaitGroup
-	count   counters
+	denied  atomic.Uint64
+
+	groups, changes atomic.Uint64 // committed
+	watchers        atomic.Int64  // feeds that wait
 
 	// Owned by the writer goroutine.
 	tree      *audit.Tree

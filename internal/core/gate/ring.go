@@ -140,10 +140,14 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 			f.at = at
 			return resource.Batch{Changes: shown, At: resource.Position{Epoch: s.at.Epoch, Revision: at}, Synced: at == f.g.At().Revision}, nil
 		}
+		f.g.watchers.Add(1)
 		select {
 		case <-ctx.Done():
-			return resource.Batch{At: resource.Position{Epoch: s.at.Epoch, Revision: f.at}}, ctx.Err()
 		case <-moved:
+		}
+		f.g.watchers.Add(-1)
+		if ctx.Err() != nil {
+			return resource.Batch{At: resource.Position{Epoch: s.at.Epoch, Revision: f.at}}, ctx.Err()
 		}
 	}
 }

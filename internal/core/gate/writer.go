@@ -60,8 +60,6 @@ func (g *Gate) commit(first *member) {
 	if gather.timer != nil {
 		gather.timer.Stop()
 	}
-	g.count.groups.Add(1)
-	g.count.members.Add(uint64(len(members)))
 	begun := time.Now()
 	err := g.flush(b)
 	// Whoever waits now is none of the members: so many come together.
@@ -151,6 +149,8 @@ func (g *Gate) flush(b *build) error {
 		return fault.New(fault.Unavailable, "the record store cannot write now; nothing was changed", "记录库暂时无法写入;未作任何更改").Because(err)
 	}
 	g.tree = b.tree
+	g.groups.Add(1)
+	g.changes.Add(uint64(len(b.changes)))
 	// Before anybody sees the records: whoever does may ask for their proof.
 	g.main.signed.advance(gr.Head.Size, gr.Head.Root)
 	g.sessions.apply(gr.Open, gr.Revoke)

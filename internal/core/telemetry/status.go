@@ -1,6 +1,7 @@
 // Package telemetry is what the program says about itself: the status that
-// people and scripts read. It owns the shapes of formats.md, Status; it
-// measures nothing and never carries a secret.
+// people and scripts read, and the door for supervisors and scrapers. It owns
+// the shapes of formats.md, Status, and the metrics library; it measures
+// nothing, opens no port and never carries a secret.
 package telemetry
 
 import "time"

@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dun-sec/dun/internal/core/audit"
+	"github.com/dun-sec/dun/internal/core/db"
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/file"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/secret"
+)
+
+const metaFile = "meta.db" // what the cell needs beside its records
+
+// openMeta opens meta.db and the secrets in it. The gate is open: it keeps the
+// proof of each use.
+func (c *cell) openMeta(ctx context.Context, stop *closers) error {
+	key, err := c.dir.rootKey(c.opt.Config.RootKeyFile)
+	if err != nil {
+		return err
+	}
+	d, err := db.OpenSQLite(ctx, c.dir.File(metaFile))
+	if err != nil {
+		return fault.New(fault.Unavailable, "%s does not open: %s", "%s 无法打开:%s", c.dir.File(metaFile), err.Error()).Because(err)
+	}
+	stop.add(d.Close)
+	c.secrets, err = secret.Open(ctx, secret.Options{DB: d, KeyFile: key, Record: c.recordSecret, Now: c.opt.Now})
+	return err
+}
+
+// recordSecret puts the use of a secret into the audit log.
+func (c *cell) recordSecret(ctx context.Context, a identity.Actor, u secret.Use) error {
+	f := gate.Fact{Class: audit.Export, Kind: "Secret", Action: u.Action, Tenant: u.Owner.Tenant, Name: string(u.Ref), Reason: u.Purpose + " of " + u.Owner.String()}
+	switch u.Action {
+	case secret.ActionPut:
+		f.Class = audit.Change
+	case secret.ActionDelete:
+		f.Class = audit.Erasure
+	case secret.ActionSeal:
+		f.Reason += " to " + u.Node
+	}
+	g := c.running()
+	if g == nil {
+		return fault.New(fault.Unavailable, "the record store does not open", "记录库无法打开")
+	}
+	return g.Record(ctx, a, f)
+}
+
+// rootKey is the file of the root key, which is made on the first start only:
+// a key that is missing later was lost, and with another one nothing opens.
+func (d *Dir) rootKey(elsewhere string) (string, error) {
+	name := elsewhere
+	if name == "" {
+		name = d.File("keys/root.key")
+	}
+	_, err := os.Stat(name)
+	if err == nil && elsewhere == "" {
+		err = os.Chmod(name, 0o600) // DIR is private: a copy that widened the mode showed nothing
+	}
+	switch {
+	case err == nil: // a process that was killed may not have synced the name
+		return name, file.SyncDir(filepath.Dir(name))
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", dirError(name, err)
+	}
+	if _, err := os.Stat(d.File(metaFile)); !errors.Is(err, fs.ErrNotExist) {
+		return "", fault.New(fault.Invalid, "the root key %s is missing although %s exists; restore it, or name its place as rootKeyFile", "根密钥 %s 缺失而 %s 存在;请恢复,或以 rootKeyFile 指明其位置", name, metaFile)
+	}
+	k, err := secret.NewKey()
+	if err != nil {
+		return "", err
+	}
+	if err := k.Write(name); err != nil {
+		return "", fault.New(fault.Invalid, "the root key cannot be written to %s: %s", "根密钥无法写入 %s:%s", name, err.Error()).Because(err)
+	}
+	return name, nil
+}
