@@ -106,6 +106,12 @@ func (c *CA) Issue(hosts ...string) (*tls.Certificate, error) {
 			tmpl.DNSNames = append(tmpl.DNSNames, h)
 		}
 	}
+	return c.sign(tmpl, key)
+}
+
+// sign finishes a certificate for the key.
+func (c *CA) sign(tmpl *x509.Certificate, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
+	var err error
 	if tmpl.SerialNumber, err = serial(); err != nil {
 		return nil, err
 	}
