@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
@@ -39,6 +40,7 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Console func(Parts) (http.Handler, error) // what the console's door serves
+	Netd    *supervisor.Client                // opens the doors; nil = this process does
 }
 
 // Parts is what a face may use of the running cell.
@@ -95,7 +97,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	stop.add(c.dir.Close)
-	if c.doors, err = openDoors(&opt.Config); err != nil {
+	if c.doors, err = openDoors(&opt); err != nil {
 		return err
 	}
 	stop.add(c.doors.close)
