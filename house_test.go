@@ -149,6 +149,7 @@ var doors = map[string]string{
 	"internal/agent/doors.go":       "opens the public doors",
 	"internal/agent/socket.go":      "the local admin socket",
 	"internal/agent/telemetry.go":   "serves the telemetry door",
+	"internal/agent/supervisor/":    "netd opens the public doors for a worker without privileges",
 	"internal/plane/edge/serve.go":  "serves the edge's doors",
 	"internal/plane/edge/origin.go": "the edge's transports, over the given dialer",
 	"internal/plane/edge/check.go":  "asks the edge's own door as an outsider would",

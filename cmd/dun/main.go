@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/cli"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds"
@@ -27,5 +28,7 @@ func run() int {
 		os.Stderr.WriteString("dun: " + err.Error() + "\n")
 		return 1
 	}
-	return cli.Run(ctx, cli.Options{Registry: reg, Version: version, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Up: upCommand}, os.Args[1:])
+	up := &upper{worker: os.Args[0] == supervisor.WorkerName}
+	code := cli.Run(ctx, cli.Options{Registry: reg, Version: version, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Up: up.command}, os.Args[1:])
+	return max(code, up.exit) // a worker that failed has said why
 }

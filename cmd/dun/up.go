@@ -2,54 +2,112 @@ package main
 
 import (
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dun-sec/dun/internal/agent"
+	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/kinds"
 )
 
-// upCommand runs every role on this machine.
-func upCommand(_ *cobra.Command, lang text.Lang) *cobra.Command {
+// upper is `dun up`, in either half: as it was started, or as the worker that
+// a supervisor started.
+type upper struct {
+	worker             bool
+	exit               int // of the worker, when this was its supervisor
+	file, data, listen string
+	offset             int
+	lang               text.Lang
+}
+
+// command runs every role on this machine.
+func (u *upper) command(_ *cobra.Command, lang text.Lang) *cobra.Command {
 	t := func(en, zh string) string { return text.T(en, zh).In(lang) }
-	var file, data, listen string
-	var offset int
+	u.lang = lang
 	cmd := &cobra.Command{
 		Use: "up", Args: cobra.NoArgs,
 		Short: t("Run every role on this machine", "在本机运行全部角色"),
-		Long: t("Runs a whole cell on this machine with embedded engines, on loopback, and prints where it is and how to sign in.\nTouches no network interface and no firewall. Stop it with Ctrl-C.",
-			"在本机以内嵌引擎运行整个集群,仅监听回环地址,并打印地址和登录方法。\n不改动任何网络接口和防火墙。按 Ctrl-C 停止。"),
+		Long: t("Runs a whole cell on this machine with embedded engines, on loopback, and prints where it is and how to sign in.\nTouches no network interface and no firewall. Stop it with Ctrl-C.\nStarted as root, the data directory is given to user dun (or 61999, or the configuration's user), and everything runs as that user without privileges.",
+			"在本机以内嵌引擎运行整个集群,仅监听回环地址,并打印地址和登录方法。\n不改动任何网络接口和防火墙。按 Ctrl-C 停止。\n以 root 启动时,数据目录会交给用户 dun(或 61999,或配置中的 user),全部角色以该用户身份、不带特权运行。"),
 		Example: "  dun up --data ./d\n  dun up --data ./d2 --port-offset 1000",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c := agent.Config{}
-			if file != "" {
-				var err error
-				if c, err = agent.ReadConfig(file); err != nil {
-					return err
-				}
-			}
-			if data != "" {
-				c.Data = data
-			}
-			if err := c.Complete(offset, listen); err != nil {
-				return err
-			}
-			var level slog.Level
-			if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
-				return err
-			}
-			return agent.Up(cmd.Context(), agent.Options{
-				Config: c, Kinds: kinds.All(), Version: version, Lang: lang, Out: cmd.OutOrStdout(),
-				Log:     slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
-				Console: faces,
-			})
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return u.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "config", "", t("configuration file (YAML)", "配置文件(YAML)"))
-	f.StringVar(&data, "data", "", t("data directory (default ./dun-data)", "数据目录(默认 ./dun-data)"))
-	f.StringVar(&listen, "listen", "", t("address on which the public doors listen instead of loopback, as in 0.0.0.0", "公开端口监听的地址,代替回环地址,例如 0.0.0.0"))
-	f.IntVar(&offset, "port-offset", 0, t("add this to every default port", "所有默认端口加上此值"))
+	f.StringVar(&u.file, "config", "", t("configuration file (YAML)", "配置文件(YAML)"))
+	f.StringVar(&u.data, "data", "", t("data directory (default ./dun-data)", "数据目录(默认 ./dun-data)"))
+	f.StringVar(&u.listen, "listen", "", t("address on which the public doors listen instead of loopback, as in 0.0.0.0", "公开端口监听的地址,代替回环地址,例如 0.0.0.0"))
+	f.IntVar(&u.offset, "port-offset", 0, t("add this to every default port", "所有默认端口加上此值"))
 	return cmd
+}
+
+func (u *upper) run(cmd *cobra.Command) error {
+	if u.worker {
+		var c agent.Config // as the supervisor completed it
+		netd, err := supervisor.Inherit(&c)
+		if err != nil {
+			return err
+		}
+		defer netd.Close()
+		return u.cell(cmd, c, netd)
+	}
+	c, err := u.config()
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return u.cell(cmd, c, nil)
+	}
+	user, err := supervisor.FindUser(c.User)
+	if err != nil {
+		return err
+	}
+	if user.Root() {
+		return u.cell(cmd, c, nil)
+	}
+	log, err := logger(cmd, c)
+	if err != nil {
+		return err
+	}
+	u.exit, err = supervisor.Run(cmd.Context(), supervisor.Options{
+		User: user, Dir: c.Data, Doors: c.Doors(), Recognise: agent.Recognise,
+		Handover: func(dir string) any { c.Data = dir; return c },
+		Args:     []string{"up", "--lang", string(u.lang)},
+		Out:      cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Log: log.With("part", "supervisor"),
+	})
+	return err
+}
+
+// config is flag, then file, then default.
+func (u *upper) config() (agent.Config, error) {
+	c := agent.Config{}
+	if u.file != "" {
+		var err error
+		if c, err = agent.ReadConfig(u.file); err != nil {
+			return c, err
+		}
+	}
+	if u.data != "" {
+		c.Data = u.data
+	}
+	return c, c.Complete(u.offset, u.listen)
+}
+
+func (u *upper) cell(cmd *cobra.Command, c agent.Config, netd *supervisor.Client) error {
+	log, err := logger(cmd, c)
+	if err != nil {
+		return err
+	}
+	return agent.Up(cmd.Context(), agent.Options{
+		Config: c, Kinds: kinds.All(), Version: version, Lang: u.lang, Out: cmd.OutOrStdout(), Log: log, Console: faces, Netd: netd,
+	})
+}
+
+func logger(cmd *cobra.Command, c agent.Config) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return nil, err
+	}
+	return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})), nil
 }

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
@@ -40,6 +41,7 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Console func(Parts) (http.Handler, error) // what the console's door serves
+	Netd    *supervisor.Client                // opens the doors; nil = this process does
 }
 
 // Parts is what a face may use of the running cell.
@@ -102,7 +104,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	stop.add(c.dir.Close)
-	if c.doors, err = openDoors(&opt.Config); err != nil {
+	if c.doors, err = openDoors(&opt); err != nil {
 		return err
 	}
 	stop.add(c.doors.close)
@@ -163,7 +165,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 	if gateErr != nil && m.err == nil && ctx.Err() == nil {
 		gateErr = c.fallBack(gateErr)
 	}
-	return errors.Join(gateErr, m.err)
+	return errors.Join(m.err, gateErr) // the first one is told
 }
 
 func (c *cell) edgeOptions() edge.Options {

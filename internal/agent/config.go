@@ -15,6 +15,7 @@ import (
 // host:port; "off" switches a door off.
 type Config struct {
 	Data   string       `json:"data,omitempty"`
+	User   string       `json:"user,omitempty" max:"64"` // whom the worker runs as when root starts it; default dun, else 61999
 	Listen ListenConfig `json:"listen,omitempty"`
 	Edge   EdgeConfig   `json:"edge,omitempty"`
 	Events EventsConfig `json:"events,omitempty"`

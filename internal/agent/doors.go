@@ -24,8 +24,9 @@ func (d *doors) all() []net.Listener {
 	return []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS, d.telemetry}
 }
 
-func openDoors(c *Config) (doors, error) {
+func openDoors(opt *Options) (doors, error) {
 	var d doors
+	c := &opt.Config
 	for _, x := range []struct {
 		name, addr string
 		to         *net.Listener
@@ -38,7 +39,7 @@ func openDoors(c *Config) (doors, error) {
 		if x.addr == off {
 			continue
 		}
-		ln, err := net.Listen("tcp", x.addr)
+		ln, err := opt.listener(x.name, x.addr)
 		if err != nil {
 			return d, errors.Join(doorError(x.name, x.addr, err), d.close())
 		}
@@ -46,6 +47,8 @@ func openDoors(c *Config) (doors, error) {
 	}
 	return d, nil
 }
+
+func listenHere(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 
 func doorError(name, addr string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {

@@ -57,10 +57,11 @@ type Cell struct {
 	done chan error
 }
 
-// Up starts a cell on dir and waits until it is ready.
-func Up(t testing.TB, bin, dir string) *Cell {
+// Up starts a cell on dir and waits until it is ready. more are lines of its
+// configuration, as in "user: root".
+func Up(t testing.TB, bin, dir string, more ...string) *Cell {
 	t.Helper()
-	c, err := TryUp(t, bin, dir)
+	c, err := TryUp(t, bin, dir, more...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +69,9 @@ func Up(t testing.TB, bin, dir string) *Cell {
 }
 
 // TryUp is Up for a start that may fail.
-func TryUp(t testing.TB, bin, dir string) (*Cell, error) {
+func TryUp(t testing.TB, bin, dir string, more ...string) (*Cell, error) {
 	t.Helper()
-	c, err := Launch(t, bin, dir)
+	c, err := Launch(t, bin, dir, more...)
 	if err != nil {
 		return nil, err
 	}
@@ -78,10 +79,10 @@ func TryUp(t testing.TB, bin, dir string) (*Cell, error) {
 }
 
 // Launch starts a cell on dir and waits for nothing.
-func Launch(t testing.TB, bin, dir string) (*Cell, error) {
+func Launch(t testing.TB, bin, dir string, more ...string) (*Cell, error) {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "dun.yaml")
-	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", telemetry: \"127.0.0.1:0\"}\n"
+	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", telemetry: \"127.0.0.1:0\"}\n" + strings.Join(more, "\n") + "\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
