@@ -22,6 +22,14 @@ type upper struct {
 	lang               text.Lang
 }
 
+// handover is what the worker gets of its supervisor, in memory that no file
+// system holds: the configuration as it was completed, and a root key that lies
+// where the worker may not read.
+type handover struct {
+	Config  agent.Config
+	RootKey []byte
+}
+
 // command runs every role on this machine.
 func (u *upper) command(_ *cobra.Command, lang text.Lang) *cobra.Command {
 	t := func(en, zh string) string { return text.T(en, zh).In(lang) }
@@ -44,13 +52,18 @@ func (u *upper) command(_ *cobra.Command, lang text.Lang) *cobra.Command {
 
 func (u *upper) run(cmd *cobra.Command) error {
 	if u.worker {
-		var c agent.Config // as the supervisor completed it
-		netd, err := supervisor.Inherit(&c)
+		var h handover
+		netd, err := supervisor.Inherit(&h)
 		if err != nil {
 			return err
 		}
 		defer netd.Close()
-		return u.cell(cmd, c, netd)
+		if len(h.RootKey) > 0 {
+			if h.Config.RootKeyFile, err = supervisor.Memory(h.RootKey); err != nil {
+				return err
+			}
+		}
+		return u.cell(cmd, h.Config, netd)
 	}
 	c, err := u.config()
 	if err != nil {
@@ -70,9 +83,13 @@ func (u *upper) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	key, err := c.RootKey()
+	if err != nil {
+		return err
+	}
 	u.exit, err = supervisor.Run(cmd.Context(), supervisor.Options{
 		User: user, Dir: c.Data, Doors: c.Doors(), Recognise: agent.Recognise,
-		Handover: func(dir string) any { c.Data = dir; return c },
+		Handover: func(dir string) any { c.Data = dir; return handover{c, key} },
 		Args:     []string{"up", "--lang", string(u.lang)},
 		Out:      cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Log: log.With("part", "supervisor"),
 	})

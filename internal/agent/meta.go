@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/db"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -34,6 +35,26 @@ func (c *cell) openMeta(ctx context.Context, stop *closers) error {
 	return err
 }
 
+// RootKey reads, and on the first start makes, a root key that lies outside the
+// data directory, where perhaps root alone may read; nil when it lies inside.
+func (c *Config) RootKey() ([]byte, error) {
+	if c.RootKeyFile == "" {
+		return nil, nil
+	}
+	name, err := (&Dir{Path: c.Data}).rootKey(c.RootKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := secret.ReadKey(name); err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, dirError(name, err)
+	}
+	return b, nil
+}
+
 // recordSecret puts the use of a secret into the audit log.
 func (c *cell) recordSecret(ctx context.Context, a identity.Actor, u secret.Use) error {
 	f := gate.Fact{Class: audit.Export, Kind: "Secret", Action: u.Action, Tenant: u.Owner.Tenant, Name: string(u.Ref), Reason: u.Purpose + " of " + u.Owner.String()}
@@ -56,8 +77,11 @@ func (c *cell) recordSecret(ctx context.Context, a identity.Actor, u secret.Use)
 // a key that is missing later was lost, and with another one nothing opens.
 func (d *Dir) rootKey(elsewhere string) (string, error) {
 	name := elsewhere
-	if name == "" {
+	switch {
+	case name == "":
 		name = d.File("keys/root.key")
+	case supervisor.Handed(name):
+		return name, nil
 	}
 	_, err := os.Stat(name)
 	if err == nil && elsewhere == "" {

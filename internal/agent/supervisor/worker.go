@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -94,3 +96,28 @@ func (c *Client) call(a ask) (*os.File, error) {
 
 // Close ends the way to netd; the doors stay open.
 func (c *Client) Close() error { return c.conn.Close() }
+
+const handedPrefix = "/proc/self/fd/"
+
+// Memory puts what was handed over into memory that has a name for this process
+// alone.
+func Memory(b []byte) (path string, err error) {
+	fd, err := unix.MemfdCreate("dun", unix.MFD_CLOEXEC)
+	if err != nil {
+		return "", fmt.Errorf("keep what was handed over: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "handed") // open for as long as the process lives
+	_, werr := f.Write(b)
+	clear(b)
+	if err := errors.Join(werr, f.Chmod(0o600)); err != nil {
+		return "", errors.Join(fmt.Errorf("keep what was handed over: %w", err), f.Close())
+	}
+	keep, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 10) // of which no finalizer knows
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("keep what was handed over: %w", err), f.Close())
+	}
+	return handedPrefix + strconv.Itoa(keep), f.Close()
+}
+
+// Handed reports whether a path is one of Memory.
+func Handed(path string) bool { return strings.HasPrefix(path, handedPrefix) }
