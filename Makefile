@@ -29,6 +29,7 @@ bench: bench-deps
 	$(GO) run ./bench/edge
 	$(GO) run ./bench/edge sites
 	$(GO) run ./bench/policy
+	$(GO) run ./bench/gate
 
 soak: deps
 	$(GO) test ./test/crash -count=1 -timeout 120m -kills 1000

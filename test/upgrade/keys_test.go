@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/dun-sec/dun/internal/core/id"
 )
 
 // The fixture carries no key: what its cell was made with is derived here, from
@@ -51,6 +53,8 @@ func writeKeys(t *testing.T, dir string) {
 	h := sha256.Sum256(append(append([]byte(origin+"\n"), 1), pub...))
 	skey := fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", origin, binary.BigEndian.Uint32(h[:]), base64.StdEncoding.EncodeToString(append([]byte{1}, seed[:]...)))
 	write("log.key", []byte(skey+"\n"+vkey+"\n"))
+	rootKey := derived("root")
+	write("root.key", append(id.Encoding.AppendEncode([]byte("dun-root-key-1 "), rootKey[:]), '\n'))
 	for _, name := range []string{"node.key", "lkg.key"} {
 		k := derived(name)
 		write(name, []byte(hex.EncodeToString(k[:])+"\n"))
