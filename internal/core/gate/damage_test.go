@@ -86,11 +86,8 @@ func TestEveryDamageIsFound(t *testing.T) {
 		"root":                        `UPDATE head SET root=` + flip("root"),
 		"size":                        `UPDATE head SET size=size-1`,
 		"revision":                    `UPDATE head SET revision=3`,
-		"record pointer":              `UPDATE record SET revision=` + old + ` WHERE name='a'`,
-		"record pointer to another":   `UPDATE record SET revision=` + site + ` WHERE name='d'`,
-		"record pointer to nothing":   `UPDATE record SET revision=100000 WHERE name='a'`,
-		"record missing":              `DELETE FROM record WHERE name='a'`,
-		"record back from the dead":   `INSERT INTO record SELECT kind, tenant, name, revision FROM history WHERE name='gone' AND action='create'`,
+		"record missing":              `DELETE FROM history WHERE name='a'`,
+		"record back from the dead":   `DELETE FROM history WHERE name='gone' AND action='delete'`,
 	}
 	c := eventful(t)
 	good := c.snapshot(t)

@@ -13,8 +13,8 @@ import (
 
 // statements are prepared once; Commit alone uses them.
 type statements struct {
-	head, remove, bare, status, open, revoke, purge, reply, erase, drop, salts *sql.Stmt
-	change, record, leaf, payload, node                                        rows
+	head, change, bare, status, open, revoke, purge, reply, erase, drop, salts *sql.Stmt
+	leaf, payload, node                                                        rows
 }
 
 // rows is an INSERT of many rows at a time: most of what a small row costs is
@@ -43,7 +43,7 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 	}{
 		{&s.head, `INSERT INTO head (id, schema, cell, epoch, leader_epoch, revision, time, size, root) VALUES (1, ?, ?, ?, 0, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET cell=excluded.cell, epoch=excluded.epoch, revision=excluded.revision, time=excluded.time, size=excluded.size, root=excluded.root`},
-		{&s.remove, `DELETE FROM record WHERE kind=? AND tenant=? AND name=?`},
+		{&s.change, `INSERT INTO history (revision, kind, tenant, name, uid, action, actor, request, time, seq, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&s.bare, `DELETE FROM status WHERE kind=? AND tenant=? AND name=?`},
 		{&s.status, `INSERT OR REPLACE INTO status (kind, tenant, name, uid, revision, data) VALUES (?, ?, ?, ?, ?, ?)`},
 		{&s.erase, `DELETE FROM payload WHERE seq=?`},
@@ -57,28 +57,26 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 		errs = append(errs, one(p.to, p.text))
 	}
 	for _, p := range []struct {
-		to         *rows
-		into, then string
-		columns    int
+		to      *rows
+		into    string
+		columns int
 	}{
-		{&s.change, `history (revision, kind, tenant, name, uid, action, actor, request, time, seq, data)`, ``, 11},
-		{&s.record, `record (kind, tenant, name, revision)`, ` ON CONFLICT DO UPDATE SET revision=excluded.revision`, 4},
-		{&s.leaf, `leaf (seq, body)`, ``, 2},
-		{&s.payload, `payload (seq, salts, tenant, actor, name, old, new, reason, context)`, ``, 9},
-		{&s.node, `node (id, hash)`, ``, 2},
+		{&s.leaf, `leaf (seq, body)`, 2},
+		{&s.payload, `payload (seq, salts, tenant, actor, name, old, new, reason, context)`, 9},
+		{&s.node, `node (id, hash)`, 2},
 	} {
 		p.to.columns = p.columns
 		row := "(" + strings.TrimSuffix(strings.Repeat("?,", p.columns), ",") + ")"
 		for i, n := range rowSteps {
-			errs = append(errs, one(&p.to.by[i], "INSERT INTO "+p.into+" VALUES "+strings.TrimSuffix(strings.Repeat(row+",", n), ",")+p.then))
+			errs = append(errs, one(&p.to.by[i], "INSERT INTO "+p.into+" VALUES "+strings.TrimSuffix(strings.Repeat(row+",", n), ",")))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 func (s *statements) close() error {
-	all := []*sql.Stmt{s.head, s.remove, s.bare, s.status, s.open, s.revoke, s.purge, s.reply, s.erase, s.drop, s.salts}
-	for _, r := range []*rows{&s.change, &s.record, &s.leaf, &s.payload, &s.node} {
+	all := []*sql.Stmt{s.head, s.change, s.bare, s.status, s.open, s.revoke, s.purge, s.reply, s.erase, s.drop, s.salts}
+	for _, r := range []*rows{&s.leaf, &s.payload, &s.node} {
 		all = append(all, r.by[:]...)
 	}
 	var errs []error
@@ -135,10 +133,15 @@ type writer struct {
 }
 
 func (w *writer) exec(st *sql.Stmt, args ...any) {
+	w.run(w.tx.StmtContext(w.ctx, st), args...)
+}
+
+// run carries out a statement that is the transaction's already.
+func (w *writer) run(st *sql.Stmt, args ...any) {
 	if w.err != nil {
 		return
 	}
-	if _, err := w.tx.StmtContext(w.ctx, st).ExecContext(w.ctx, args...); err != nil {
+	if _, err := st.ExecContext(w.ctx, args...); err != nil {
 		w.err = fmt.Errorf("write: %w", err)
 	}
 }
@@ -161,22 +164,20 @@ func (w *writer) insert(r *rows, args []any) {
 	}
 }
 
+// changes writes a row at a time: names lie all over the index, and a statement
+// of many rows first copies every page that it touches, to be able to undo them.
 func (w *writer) changes(list []store.Change) {
-	var all, live []any
+	if len(list) == 0 {
+		return
+	}
+	insert := w.tx.StmtContext(w.ctx, w.change)
 	for i := range list {
 		c := &list[i]
-		all = append(all, c.Revision, c.Kind, c.Tenant, c.Name, c.UID, c.Action, c.Actor, c.Request, c.Time, c.Seq, null(c.Data))
-		if c.Data != nil {
-			live = append(live, c.Kind, c.Tenant, c.Name, c.Revision)
-			continue
+		w.run(insert, c.Revision, c.Kind, c.Tenant, c.Name, c.UID, c.Action, c.Actor, c.Request, c.Time, c.Seq, null(c.Data))
+		if c.Data == nil {
+			w.exec(w.bare, c.Kind, c.Tenant, c.Name)
 		}
-		w.insert(&w.record, live) // what came before the deletion
-		live = nil
-		w.exec(w.remove, c.Kind, c.Tenant, c.Name)
-		w.exec(w.bare, c.Kind, c.Tenant, c.Name)
 	}
-	w.insert(&w.record, live)
-	w.insert(&w.change, all)
 }
 
 func (w *writer) statuses(list []store.Status) {
