@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dun-sec/dun/internal/agent"
+	"github.com/dun-sec/dun/internal/agent/kernel"
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/kinds"
@@ -24,10 +25,11 @@ type upper struct {
 
 // handover is what the worker gets of its supervisor, in memory that no file
 // system holds: the configuration as it was completed, and a root key that lies
-// where the worker may not read.
+// where the worker may not read, and what the kernel can do.
 type handover struct {
 	Config  agent.Config
 	RootKey []byte
+	Kernel  []kernel.Feature // what only root can ask the kernel for
 }
 
 // command runs every role on this machine.
@@ -63,21 +65,21 @@ func (u *upper) run(cmd *cobra.Command) error {
 				return err
 			}
 		}
-		return u.cell(cmd, h.Config, netd)
+		return u.cell(cmd, h.Config, netd, h.Kernel)
 	}
 	c, err := u.config()
 	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return u.cell(cmd, c, nil)
+		return u.cell(cmd, c, nil, kernel.Probe())
 	}
 	user, err := supervisor.FindUser(c.User)
 	if err != nil {
 		return err
 	}
 	if user.Root() {
-		return u.cell(cmd, c, nil)
+		return u.cell(cmd, c, nil, kernel.Probe())
 	}
 	log, err := logger(cmd, c)
 	if err != nil {
@@ -89,7 +91,7 @@ func (u *upper) run(cmd *cobra.Command) error {
 	}
 	u.exit, err = supervisor.Run(cmd.Context(), supervisor.Options{
 		User: user, Dir: c.Data, Doors: c.Doors(), Recognise: agent.Recognise,
-		Handover: func(dir string) any { c.Data = dir; return handover{c, key} },
+		Handover: func(dir string) any { c.Data = dir; return handover{c, key, kernel.Probe()} },
 		Args:     []string{"up", "--lang", string(u.lang)},
 		Out:      cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Log: log.With("part", "supervisor"),
 	})
@@ -111,13 +113,13 @@ func (u *upper) config() (agent.Config, error) {
 	return c, c.Complete(u.offset, u.listen)
 }
 
-func (u *upper) cell(cmd *cobra.Command, c agent.Config, netd *supervisor.Client) error {
+func (u *upper) cell(cmd *cobra.Command, c agent.Config, netd *supervisor.Client, features []kernel.Feature) error {
 	log, err := logger(cmd, c)
 	if err != nil {
 		return err
 	}
 	return agent.Up(cmd.Context(), agent.Options{
-		Config: c, Kinds: kinds.All(), Version: version, Lang: u.lang, Out: cmd.OutOrStdout(), Log: log, Console: faces, Netd: netd,
+		Config: c, Kinds: kinds.All(), Version: version, Lang: u.lang, Out: cmd.OutOrStdout(), Log: log, Console: faces, Netd: netd, Kernel: features,
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dun-sec/dun/internal/agent/kernel"
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/dial"
@@ -42,6 +43,7 @@ type Options struct {
 	Now     func() time.Time
 	Console func(Parts) (http.Handler, error) // what the console's door serves
 	Netd    *supervisor.Client                // opens the doors; nil = this process does
+	Kernel  []kernel.Feature                  // as it was probed
 }
 
 // Parts is what a face may use of the running cell.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dun-sec/dun/internal/agent/kernel"
 	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
@@ -45,7 +46,7 @@ func (c *cell) status() telemetry.Status {
 	}
 	return telemetry.Status{
 		Ready: role.State == telemetry.Enforcing, Version: c.opt.Version, Cell: c.dir.Cell, Epoch: at.Epoch, Revision: at.Revision,
-		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role}, Nodes: []telemetry.Node{node},
+		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role, c.netd()}, Nodes: []telemetry.Node{node},
 	}
 }
 
@@ -60,6 +61,16 @@ func (c *cell) control(enforced uint64) (telemetry.Role, resource.Position) {
 		r.State = telemetry.Degraded
 	}
 	return r, at
+}
+
+// netd is the part that has a privilege left: the supervisor's, where root
+// started Dun. What the kernel lacks is said here, once for every plane.
+func (c *cell) netd() telemetry.Role {
+	r := telemetry.Role{Name: "netd", State: telemetry.Off, Mode: "native", Interfaces: []string{}, Missing: kernel.Missing(c.opt.Kernel)}
+	if c.opt.Netd != nil {
+		r.State = telemetry.Enforcing
+	}
+	return r
 }
 
 // announce prints one block of lines once everything enforces.
