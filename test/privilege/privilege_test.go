@@ -175,6 +175,11 @@ func TestAnOrdinaryUserNeedsNoSplit(t *testing.T) {
 	if b, err := status.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, b)
 	}
+	told := exec.Command(open, "status", "-o", "json")
+	told.Env = status.Env
+	if b, err := told.Output(); err != nil || !strings.Contains(string(b), `"name": "netd"`) || strings.Count(string(b), "only root can ask for it") != 4 {
+		t.Errorf("status tells no ordinary user what he lacks: %v\n%s", err, b)
+	}
 	if p := look(cmd.Process.Pid); !strings.HasPrefix(p["Uid"], "65534 ") || len(children(cmd.Process.Pid)) != 0 {
 		t.Errorf("%s, children %v", p["Uid"], children(cmd.Process.Pid))
 	}
