@@ -153,6 +153,7 @@ var doors = map[string]string{
 	"internal/plane/edge/serve.go":  "serves the edge's doors",
 	"internal/plane/edge/origin.go": "the edge's transports, over the given dialer",
 	"internal/plane/edge/check.go":  "asks the edge's own door as an outsider would",
+	"cmd/dun/origin.go":             "tries an origin for a person, over the given dialer",
 	"internal/cli/client.go":        "the client of the API",
 	"internal/cli/login.go":         "the client of the local admin socket",
 	"internal/lab/":                 "the test kit plays clients and origins",
