@@ -26,8 +26,8 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
-	"github.com/dun-sec/dun/internal/core/views"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/core/views"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
@@ -186,7 +186,9 @@ func (c *cell) edgeOptions() edge.Options {
 }
 
 // dialer connects to addresses that tenants name.
-func (c *cell) dialer() *dial.Dialer { return &dial.Dialer{Own: c.doors.addresses, Networks: c.networks} }
+func (c *cell) dialer() *dial.Dialer {
+	return &dial.Dialer{Own: c.doors.addresses, Networks: c.networks}
+}
 
 const edgeService = "edge"
 
