@@ -219,7 +219,7 @@ func TestAPersonSeesTheCellLive(t *testing.T) {
 	e.until("all blocks", `document.querySelectorAll("#blocks tbody tr").length === 5`)
 	e.everyLook("home")
 	e.do("language", chromedp.Click(chromedp.CSS(".lang button")))
-	e.until("Chinese", `document.documentElement.lang === "zh-CN" && document.querySelector("h2").textContent === "每分钟拦截"`)
+	e.until("Chinese", `document.documentElement.lang === "zh-CN" && document.querySelector("#chart h2").textContent === "每分钟拦截"`)
 	e.everyLook("home-zh")
 
 	e.do("explain", chromedp.Click(chromedp.CSS("#blocks tbody tr:last-child td:last-child a")))
