@@ -77,7 +77,7 @@ func auditPage(v *visit, l *ledger) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = part.Tabs(v.t("Logs", "日志"), []part.Link{{v.t("What happened", "已发生"), "/audit", l.log != gate.DenialsLog}, {v.t("What was refused", "被拒绝"), "/audit?log=denials", l.log == gate.DenialsLog}}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = part.Tabs(v.t("Logs", "日志"), []part.Link{{Text: v.t("What happened", "已发生"), Href: "/audit", Current: l.log != gate.DenialsLog}, {Text: v.t("What was refused", "被拒绝"), Href: "/audit?log=denials", Current: l.log == gate.DenialsLog}}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -74,7 +74,7 @@ func draftPage(v *visit, d *draft, path string) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = part.Tabs(v.t("Form", "填写方式"), []part.Link{{v.t("Form", "表单"), path, !d.asYAML}, {"YAML", path + "?as=yaml", d.asYAML}}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = part.Tabs(v.t("Form", "填写方式"), []part.Link{{Text: v.t("Form", "表单"), Href: path, Current: !d.asYAML}, {Text: "YAML", Href: path + "?as=yaml", Current: d.asYAML}}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

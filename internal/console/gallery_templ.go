@@ -440,7 +440,7 @@ func galleryPage(v *visit) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = part.Tabs(v.t("Sample views", "示例视图"), []part.Link{{v.t("One", "一"), "#one", true}, {v.t("Two", "二"), "#two", false}}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = part.Tabs(v.t("Sample views", "示例视图"), []part.Link{{Text: v.t("One", "一"), Href: "#one", Current: true}, {Text: v.t("Two", "二"), Href: "#two"}}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -560,7 +560,7 @@ func galleryPage(v *visit) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = part.Diff(v.t("before", "之前"), v.t("after", "之后"), []part.Change{{"Mode", "spec.waf.mode", "detect", "block"}}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = part.Diff(v.t("before", "之前"), v.t("after", "之后"), []part.Change{{Label: "Mode", Path: "spec.waf.mode", Before: "detect", After: "block"}}).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
