@@ -28,6 +28,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/core/views"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
@@ -57,6 +58,12 @@ type Parts struct {
 	Enter  func(token string) (resource.Ref, error)
 	NodeID uint16
 	Log    *slog.Logger
+	Views  *views.Store
+	// Traffic counts the requests of this node's edge and those that it refused,
+	// since the start.
+	Traffic func() (requests, blocked uint64)
+	// Dial connects on behalf of a tenant, as the edge would.
+	Dial func(tenant string) func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 const (
@@ -76,6 +83,7 @@ type cell struct {
 	edge    *edge.Edge
 	link    *link
 	secrets *secret.Store
+	views   *views.Store
 	started time.Time
 	up      atomic.Bool // all of the above is set
 
@@ -172,12 +180,16 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 
 func (c *cell) edgeOptions() edge.Options {
 	var ignored resource.Report // Complete has checked them
-	d := &dial.Dialer{Own: c.doors.addresses, Networks: c.networks}
 	return edge.Options{
-		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Dial: d.For, Events: c.events, Mask: events.Mask,
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
 		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}
+}
+
+// dialer connects to addresses that tenants name.
+func (c *cell) dialer() *dial.Dialer {
+	return &dial.Dialer{Own: c.doors.addresses, Networks: c.networks}
 }
 
 const edgeService = "edge"

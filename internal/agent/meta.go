@@ -15,6 +15,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/secret"
+	"github.com/dun-sec/dun/internal/core/views"
 )
 
 const metaFile = "meta.db" // what the cell needs beside its records
@@ -31,6 +32,9 @@ func (c *cell) openMeta(ctx context.Context, stop *closers) error {
 		return fault.New(fault.Unavailable, "%s does not open: %s", "%s 无法打开:%s", c.dir.File(metaFile), err.Error()).Because(err)
 	}
 	stop.add(d.Close)
+	if c.views, err = views.Open(ctx, d); err != nil {
+		return err
+	}
 	c.secrets, err = secret.Open(ctx, secret.Options{DB: d, KeyFile: key, Record: c.recordSecret, Now: c.opt.Now})
 	return err
 }

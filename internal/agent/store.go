@@ -111,6 +111,11 @@ func (c *cell) attach(f *face) error {
 	}
 	handler, err := c.opt.Console(Parts{
 		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
+		Views: c.views, Dial: c.dialer().For,
+		Traffic: func() (requests, blocked uint64) {
+			s := c.edge.Stats().Total
+			return s.Requests, s.Blocked
+		},
 	})
 	if err != nil {
 		return err

@@ -13,14 +13,17 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/a-h/templ"
 
+	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 )
@@ -30,6 +33,7 @@ type EventLog interface {
 	// Flush waits until everything that was added before is searchable.
 	Flush(ctx context.Context) error
 	Search(ctx context.Context, q events.Query) (found []events.Event, next string, err error)
+	Follow(ctx context.Context, q events.Query) (*events.Follower, error)
 }
 
 // Options of a console. Gate, Events, Status and Enter are needed.
@@ -41,6 +45,15 @@ type Options struct {
 	NodeID uint16
 	Log    *slog.Logger
 	Now    func() time.Time
+
+	// What a page leaves out when it is nil.
+	Checks  *assurance.Registry
+	Views   Views
+	Traffic func() (requests, blocked uint64) // since the start
+	// TestOrigin asks an origin on behalf of the tenant.
+	TestOrigin func(ctx context.Context, tenant, url string) (OriginAnswer, error)
+	// UploadCertificate keeps a certificate with its key, both in PEM.
+	UploadCertificate func(ctx context.Context, actor identity.Actor, tenant, name, chainPEM, keyPEM string) error
 }
 
 // Console is the handler of the pages.
@@ -52,6 +65,7 @@ type Console struct {
 	streams places
 	pulses  pulses
 	beat    beat
+	traffic traffic
 	life    context.Context
 	stop    context.CancelFunc
 }
@@ -79,8 +93,7 @@ func New(opt Options) (*Console, error) {
 	mux.HandleFunc("GET /{$}", c.closed(c.home))
 	mux.HandleFunc("GET /live", c.closed(c.live))
 	mux.HandleFunc("GET /blocks/{request}", c.closed(c.block))
-	mux.HandleFunc("GET /records/{plural}", c.closed(c.list))
-	mux.HandleFunc("GET /records/{plural}/{tenant}/{name}", c.closed(c.record))
+	c.pages(mux)
 	mux.HandleFunc("/", c.open(func(*visit) error { return nothingHere() }))
 	// SameSite=Strict keeps the cookie from foreign pages; this refuses what
 	// they send all the same, also to the pages that need no cookie.
@@ -96,10 +109,10 @@ func New(opt Options) (*Console, error) {
 // readers who never go.
 func (c *Console) Stop() { c.stop() }
 
-// policy lets pages load what this server itself serves, and nothing that
+// contentPolicy lets pages load what this server itself serves, and nothing that
 // stands inline. Trusted types keep text out of the page's sinks but for the
 // one policy of assets/guard.js.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dun"
 
 // ServeHTTP implements http.Handler: request id and headers, then the page.
@@ -107,17 +120,30 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Dun-Request-Id", id.Request(c.opt.Now(), c.opt.NodeID))
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(w, r.Body, bodyOf(r.URL.Path))
 	c.handler.ServeHTTP(w, r)
 }
 
-// maxForm bounds the body of a form, in bytes.
-const maxForm = 8 << 10
+// Bounds of the body of a form, in bytes: of one that holds a record, and of
+// any other. Percent-encoding makes three bytes of one.
+const (
+	maxForm   = 8 << 10
+	maxRecord = 4 * resource.MaxInput
+)
+
+func bodyOf(path string) int64 {
+	for _, p := range []string{"/records/", "/new/", "/bulk/", "/certificates/"} {
+		if strings.HasPrefix(path, p) {
+			return maxRecord
+		}
+	}
+	return maxForm
+}
 
 func nothingHere() error {
 	return fault.New(fault.NotFound, "there is nothing here, or nothing that you may see", "此处没有内容,或您无权查看")
@@ -172,11 +198,5 @@ func (v *visit) render(status int, page templ.Component) error {
 	if err := page.Render(v.r.Context(), &b); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
-	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	v.w.Header().Set("Content-Language", v.tag())
-	v.w.WriteHeader(status)
-	if _, err := v.w.Write(b.Bytes()); err != nil {
-		v.c.opt.Log.Debug("client left", "req", v.actor.Request, "err", err)
-	}
-	return nil
+	return v.send(status, b.Bytes())
 }

@@ -180,6 +180,14 @@ func (s *stream) parts() (sent bool, err error) {
 		}
 		sent = true
 	}
+	if c := s.v.c; c.opt.Traffic != nil {
+		if c.traffic.sample(time.Now(), c.opt.Traffic) && c.opt.Gate.MayAny(s.v.actor, "status.read", resource.Platform) {
+			if err := s.send("traffic", trafficCard(s.v)); err != nil {
+				return false, err
+			}
+			sent = true
+		}
+	}
 	p := s.pulse.view()
 	if !s.minute.IsZero() && p.version == s.version && p.end.Equal(s.minute) {
 		return sent, nil

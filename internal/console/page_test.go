@@ -188,14 +188,16 @@ func TestARecordTellsItsHistoryAndProof(t *testing.T) {
 	h.signIn(dayzero.Operator)
 	o := h.put(site("platform", "shop", "old.test", 0))
 	h.put(site("platform", "shop", "new.test", o.Metadata.Revision))
-	_, body := h.call("GET", "/records/sites/platform/shop", nil)
+	_, record := h.call("GET", "/records/sites/platform/shop", nil)
+	_, body := h.call("GET", "/records/sites/platform/shop/history", nil)
+	body = record + body
 	for _, want := range []string{"Origins 1 · Address", "spec.origins[0].url", "old.test</del>", "new.test</ins>", "http://192.0.2.1:80", "dun.dev/log/testcell"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in %s", want, body)
 		}
 	}
 	v, err := h.gate.History(t.Context(), h.console.visit(noWriter{}, &http.Request{Header: http.Header{"Cookie": {sessionCookie + "=" + h.jar[0].Value}}}).actor, o.Ref(), 0, 9)
-	if err != nil || len(v) != 2 || !strings.Contains(body, "leaf "+number(v[0].Leaf)+" ") {
+	if err != nil || len(v) != 2 || !strings.Contains(body, "leaf "+number(v[0].Leaf)+"<") {
 		t.Errorf("%v %v", v, err)
 	}
 	h.jar = append(h.jar, &http.Cookie{Name: languageCookie, Value: "zh"})

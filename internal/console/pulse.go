@@ -191,7 +191,7 @@ func (p *pulse) fill(ctx context.Context) error {
 	}
 	list = append(list, older...)
 	counts := map[int64]int{}
-	count(counts, list)
+	tally(counts, list)
 	past := p.c.opt.Now().Add(-hour * time.Minute)
 	pages := 1
 	for ; cursor != "" && pages < fillPages; pages++ {
@@ -199,7 +199,7 @@ func (p *pulse) fill(ctx context.Context) error {
 		if more, cursor, err = p.search(ctx, events.Query{NewestFirst: true, After: cursor, Since: past, Limit: page}); err != nil {
 			return err
 		}
-		count(counts, more)
+		tally(counts, more)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,7 +219,7 @@ func (p *pulse) search(ctx context.Context, q events.Query) ([]events.Event, str
 	return p.c.opt.Events.Search(ctx, q)
 }
 
-func count(minutes map[int64]int, list []events.Event) {
+func tally(minutes map[int64]int, list []events.Event) {
 	for i := range list {
 		minutes[list[i].Time.Unix()/60]++
 	}
@@ -231,7 +231,7 @@ func head(list []events.Event) []events.Event { return slices.Clip(list[:min(len
 func (p *pulse) take(found []events.Event, cursor string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	count(p.minutes, found)
+	tally(p.minutes, found)
 	oldest := p.c.opt.Now().Unix()/60 - hour
 	for m := range p.minutes {
 		if m < oldest {

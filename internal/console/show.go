@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/dun-sec/dun/internal/core/events"
-	"github.com/dun-sec/dun/internal/core/resource"
 )
 
 // clip bounds what one text may take of a page, in characters.
@@ -100,10 +99,10 @@ func tone(action string) string {
 // nowhere but to a page that says so.
 func blockPath(e *events.Event) string { return "/blocks/" + url.PathEscape(e.Request) }
 
-func labelRows(o *resource.Object) []string {
+func mapRows(m map[string]string) []string {
 	var out []string
-	for _, k := range slices.Sorted(maps.Keys(o.Metadata.Labels)) {
-		out = append(out, k+" = "+o.Metadata.Labels[k])
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, k+" = "+m[k])
 	}
 	return out
 }

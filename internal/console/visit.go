@@ -79,7 +79,7 @@ func (v *visit) tag() string {
 
 // status is the state of the cell, for whoever may read it.
 func (v *visit) status() (s telemetry.Status, ok bool) {
-	if v.c.opt.Gate.May(v.actor, "status.read", resource.Platform) != nil {
+	if !v.c.opt.Gate.MayAny(v.actor, "status.read", resource.Platform) {
 		return s, false
 	}
 	return v.c.opt.Status(), true

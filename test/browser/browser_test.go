@@ -219,7 +219,7 @@ func TestAPersonSeesTheCellLive(t *testing.T) {
 	e.until("all blocks", `document.querySelectorAll("#blocks tbody tr").length === 5`)
 	e.everyLook("home")
 	e.do("language", chromedp.Click(chromedp.CSS(".lang button")))
-	e.until("Chinese", `document.documentElement.lang === "zh-CN" && document.querySelector("h2").textContent === "每分钟拦截"`)
+	e.until("Chinese", `document.documentElement.lang === "zh-CN" && document.querySelector("#chart h2").textContent === "每分钟拦截"`)
 	e.everyLook("home-zh")
 
 	e.do("explain", chromedp.Click(chromedp.CSS("#blocks tbody tr:last-child td:last-child a")))
@@ -229,9 +229,13 @@ func TestAPersonSeesTheCellLive(t *testing.T) {
 	e.until("English", `document.documentElement.lang === "en" && location.pathname.startsWith("/blocks/")`)
 	e.everyLook("block")
 	apply("shop", "www.shop.test")
-	e.do("a record", chromedp.Navigate(cell.Profile.Server+"/records/sites/platform/shop"))
+	e.do("a record", chromedp.Navigate(cell.Profile.Server+"/records/sites/platform/shop/history"))
 	e.until("history", `document.querySelector(".diff ins") !== null`)
 	e.everyLook("record")
+	for _, p := range []struct{ name, path string }{{"gallery", "/gallery"}, {"edit", "/records/sites/platform/shop/edit"}, {"events", "/events"}, {"audit", "/audit"}, {"proof", "/records/sites/platform/shop/proof"}, {"new", "/new/sites"}} {
+		e.do(p.name, chromedp.Navigate(cell.Profile.Server+p.path))
+		e.everyLook(p.name)
+	}
 	e.do("a list", chromedp.Navigate(cell.Profile.Server+"/records/policies"))
 	e.everyLook("list")
 

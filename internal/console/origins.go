@@ -1,0 +1,83 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// OriginAnswer is what an origin said when it was tried.
+type OriginAnswer struct {
+	Status  int
+	TLSName string // of its certificate; "" without TLS
+	Took    time.Duration
+}
+
+type originResult struct {
+	url string
+	OriginAnswer
+	why string
+}
+
+// maxOrigins is how many origins one click tries, one after the other.
+const maxOrigins = 32
+
+// testOrigins tries each origin of a site.
+func (c *Console) testOrigins(v *visit) error {
+	k, err := c.opt.Gate.Registry().Kind(homeKind)
+	if err != nil || c.opt.TestOrigin == nil {
+		return nothingHere()
+	}
+	ref := resource.Ref{Kind: k.Name, Tenant: v.r.PathValue("tenant"), Name: v.r.PathValue("name")}
+	o, err := c.opt.Gate.Get(v.r.Context(), v.actor, ref)
+	if err != nil {
+		return hidden(err)
+	}
+	if len(c.opt.Gate.Offers(v.actor, ref, "update")) == 0 {
+		return fault.New(fault.Forbidden, "only who may change %s may test its origins", "只有可更改 %s 的人才能测试其源站", ref)
+	}
+	tree, err := resource.Tree(o)
+	if err != nil {
+		return err
+	}
+	d, err := v.detail(k, o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(v.r.Context(), 20*time.Second)
+	defer cancel()
+	spec, _ := tree["spec"].(map[string]any)
+	list, _ := spec["origins"].([]any)
+	for _, x := range list[:min(len(list), maxOrigins)] {
+		m, _ := x.(map[string]any)
+		r := originResult{url: scalar(m["url"])}
+		if r.OriginAnswer, err = c.opt.TestOrigin(ctx, ref.Tenant, r.url); err != nil {
+			r.why = err.Error()
+		}
+		d.found = append(d.found, r)
+	}
+	return v.render(http.StatusOK, recordPage(v, d))
+}
+
+// certificate takes a certificate with its key, where there is a place for it.
+func (c *Console) certificate(v *visit) error {
+	if c.opt.UploadCertificate == nil {
+		return nothingHere()
+	}
+	f := v.r.PostFormValue
+	var trouble *fault.Error
+	if v.r.Method == http.MethodPost {
+		err := c.opt.UploadCertificate(v.r.Context(), v.actor, f("tenant"), f("name"), f("chain"), f("key"))
+		if err == nil {
+			http.Redirect(v.w, v.r, "/?done=saved", http.StatusSeeOther)
+			return nil
+		}
+		if trouble = fault.Of(err); trouble.Code == fault.Internal || trouble.Code == fault.Unavailable {
+			return err
+		}
+	}
+	return v.render(http.StatusOK, certificatePage(v, f("tenant"), f("name"), f("chain"), trouble))
+}
