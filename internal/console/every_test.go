@@ -86,7 +86,7 @@ func TestEveryKindHasEveryPage(t *testing.T) {
 			t.Errorf("%s: delete %d", k.Name, res.StatusCode)
 		}
 	}
-	for _, p := range []string{"/events", "/audit", "/audit?log=main&who=operator", "/access", "/access?action=site.read&record=site/platform/shop", "/search?q=shop", "/gallery"} {
+	for _, p := range []string{"/events", "/audit", "/audit?log=main&who=operator", "/access", "/access?action=site.read&record=site/platform/shop", "/search?q=shop", "/gallery", "/account"} {
 		if res, body := h.call("GET", p, nil); res.StatusCode != 200 {
 			t.Errorf("%s: %d %s", p, res.StatusCode, body)
 		}

@@ -232,7 +232,7 @@ func TestAPersonSeesTheCellLive(t *testing.T) {
 	e.do("a record", chromedp.Navigate(cell.Profile.Server+"/records/sites/platform/shop/history"))
 	e.until("history", `document.querySelector(".diff ins") !== null`)
 	e.everyLook("record")
-	for _, p := range []struct{ name, path string }{{"gallery", "/gallery"}, {"edit", "/records/sites/platform/shop/edit"}, {"events", "/events"}, {"audit", "/audit"}, {"proof", "/records/sites/platform/shop/proof"}, {"new", "/new/sites"}} {
+	for _, p := range []struct{ name, path string }{{"gallery", "/gallery"}, {"account", "/account"}, {"edit", "/records/sites/platform/shop/edit"}, {"events", "/events"}, {"audit", "/audit"}, {"proof", "/records/sites/platform/shop/proof"}, {"new", "/new/sites"}} {
 		e.do(p.name, chromedp.Navigate(cell.Profile.Server+p.path))
 		e.everyLook(p.name)
 	}
