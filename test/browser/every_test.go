@@ -1,0 +1,256 @@
+package browser
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/kinds"
+	"github.com/dun-sec/dun/internal/lab"
+	axe "github.com/dun-sec/dun/internal/lab/browser"
+)
+
+// enter signs in to a new cell by its link.
+func enter(t *testing.T) (*lab.Cell, *eyes) {
+	t.Helper()
+	cell := lab.Up(t, lab.Build(t, "github.com/dun-sec/dun/cmd/dun"), filepath.Join(t.TempDir(), "d"))
+	link, err := os.ReadFile(filepath.Join(cell.Dir, "bootstrap/link"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := look(t, cell)
+	e.do("open the link", chromedp.Navigate(strings.TrimSpace(string(link))))
+	e.do("enter", chromedp.Click(chromedp.CSS("button.main")))
+	e.until("the first page", `location.pathname === "/" && document.querySelector("#status .good") !== null`)
+	return cell, e
+}
+
+// judge runs axe-core on the page and tells what is serious or worse.
+func (e *eyes) judge(where string) {
+	e.t.Helper()
+	if _, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](axe.Axe+`;
+		window.judged = null;
+		axe.run(document, {resultTypes: ["violations"]}).then((r) => { window.judged = JSON.stringify(r.violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ")).join(", "))); });
+		true`)); err != nil {
+		e.t.Fatalf("%s: axe: %v", where, err)
+	}
+	e.until(where+": axe's verdict", `typeof window.judged === "string"`)
+	s, err := chromedp.Run(e.ctx, chromedp.Evaluate[string](`window.judged`))
+	var list []string
+	if err == nil {
+		err = json.Unmarshal([]byte(s), &list)
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, v := range list {
+		e.t.Errorf("%s: %s", where, v)
+	}
+}
+
+// visit opens a page and fails where it scrolls sideways.
+func (e *eyes) visit(cell *lab.Cell, path string) {
+	e.t.Helper()
+	e.do(path, chromedp.Navigate(cell.Profile.Server+path))
+	e.until(path, fmt.Sprintf(`document.readyState === "complete" && location.pathname + location.search === %q`, path))
+	if wide, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= window.innerWidth`)); err != nil || !wide {
+		e.t.Errorf("%s: wider than the window: %v", path, err)
+	}
+}
+
+// apply makes records by the command line, as one transaction.
+func apply(t *testing.T, cell *lab.Cell, yaml string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "records.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, exit := cell.Dun("apply", "--no-wait", "-f", file); exit != 0 {
+		t.Fatalf("apply: %d %s", exit, out)
+	}
+}
+
+const needed = `kind: Tenant
+metadata: {tenant: platform, name: acme}
+spec: {}
+---
+kind: Site
+metadata: {tenant: platform, name: shop}
+spec: {hosts: [needed.test], origins: [{url: "http://127.0.0.1:1"}]}
+---
+kind: Role
+metadata: {tenant: platform, name: netops}
+spec: {}
+---
+kind: User
+metadata: {tenant: platform, name: zhou-min}
+spec: {}
+`
+
+// examples makes the example of each kind and lists its pages.
+func examples(t *testing.T, cell *lab.Cell) (pages []string) {
+	t.Helper()
+	apply(t, cell, needed)
+	reg, err := resource.NewRegistry(kinds.All()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range reg.All() {
+		docs, err := resource.ParseYAML([]byte(k.Example))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _, err := reg.Decode(docs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, cell, k.Example)
+		one := "/records/" + k.Plural + "/" + o.Metadata.Tenant + "/" + o.Metadata.Name
+		pages = append(pages, "/records/"+k.Plural, "/new/"+k.Plural, one, one+"/edit", one+"/edit?as=yaml", one+"/history", one+"/proof", one+"/delete")
+	}
+	return pages
+}
+
+// TestEveryPageOfEveryKindIsAccessible asks axe-core of every page in both
+// languages, in light and in dark: nothing serious, nothing in the console.
+func TestEveryPageOfEveryKindIsAccessible(t *testing.T) {
+	cell, e := enter(t)
+	pages := append([]string{"/", "/events", "/audit", "/access", "/access?action=site.read&record=site%2Fplatform%2Fshop", "/search?q=shop", "/gallery", "/account"}, examples(t, cell)...)
+	for i, lang := range []string{"en", "zh-CN"} {
+		e.shoot("axe-"+lang, 1280, []string{"light", "dark"}[i])
+		for _, path := range pages {
+			e.visit(cell, path)
+			e.until(path+" in its language", fmt.Sprintf(`document.documentElement.lang === %q`, lang))
+			e.judge(lang + " " + path)
+		}
+		e.do("language", chromedp.Click(chromedp.CSS(".lang button")))
+		e.until("another language", fmt.Sprintf(`document.documentElement.lang !== %q`, lang))
+	}
+	for _, m := range e.said() {
+		t.Errorf("the browser says: %s", m)
+	}
+}
+
+// A page that is wrong is seen to be: the verdict above can fail.
+func TestAxeWouldSay(t *testing.T) {
+	_, e := enter(t)
+	s, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`(() => { document.querySelector("main").append(document.createElement("button")); return true; })()`))
+	if err != nil || !s {
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](axe.Axe+`; window.judged = null; axe.run(document).then((r) => { window.judged = r.violations.map((v) => v.id).join(" "); }); true`)); err != nil {
+		t.Fatal(err)
+	}
+	e.until("axe says so", `typeof window.judged === "string" && window.judged.includes("button-name")`)
+}
+
+// hostile are values that would run, break the layout or turn the text around
+// them if a page believed them. JSON writes them into manifests.
+var hostile = []string{
+	`<script>window.pwned=1</script><img src=x onerror=window.pwned=1>`,
+	`"><svg onload=window.pwned=1>' autofocus onfocus=window.pwned=1 x='`,
+	`javascript:window.pwned=1//{{constructor.constructor('window.pwned=1')()}}`,
+	strings.Repeat("W", 900),
+	"مرحبا \u202egnp.exe\u2066 שלום \u200f\u061c",
+}
+
+// plant puts s into every text of a decoded document.
+func plant(v any, s string) any {
+	switch x := v.(type) {
+	case map[string]any:
+		for k, y := range x {
+			x[k] = plant(y, s)
+		}
+	case []any:
+		for i := range x {
+			x[i] = plant(x[i], s)
+		}
+	case string:
+		return s
+	}
+	return v
+}
+
+// TestHostileTextStaysText feeds every kind, field by field, what an attacker
+// would: what the gate takes is shown and does nothing; what it refuses is shown
+// back in the form, and does nothing there either.
+func TestHostileTextStaysText(t *testing.T) {
+	cell, e := enter(t)
+	e.shoot("hostile", 1280, "light")
+	examples(t, cell)
+	reg, err := resource.NewRegistry(kinds.All()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	harmless := func(where string) {
+		t.Helper()
+		ok, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`window.pwned === undefined && document.querySelector("[onerror],[onload],[onfocus],main script") === null && ![...document.links].some((a) => a.protocol === "javascript:")`))
+		if err != nil || !ok {
+			t.Errorf("%s: the page believed it: %v", where, err)
+		}
+		if fits, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= window.innerWidth`)); err != nil || !fits {
+			t.Errorf("%s: wider than the window: %v", where, err)
+		}
+	}
+	taken, refused := 0, 0
+	for i, s := range hostile {
+		for _, k := range reg.All() {
+			docs, err := resource.ParseYAML([]byte(k.Example))
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, _, err := reg.Decode(docs[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, err := json.Marshal(o.Spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var free any
+			if err := json.Unmarshal(spec, &free); err != nil {
+				t.Fatal(err)
+			}
+			doc, err := json.Marshal(map[string]any{"kind": k.Name, "metadata": map[string]any{"tenant": o.Metadata.Tenant, "name": fmt.Sprintf("hostile-%d", i), "annotations": map[string]string{"note": s}}, "spec": plant(free, s)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The form shows back what was refused, word for word.
+			e.visit(cell, "/new/"+k.Plural+"?as=yaml")
+			set, _ := json.Marshal(string(doc))
+			e.do("type", chromedp.Func(func(c2 context.Context, _ *chromedp.Target) error {
+				_, err := chromedp.Run(c2, chromedp.Evaluate[bool](`(() => { const a = document.querySelector("textarea[name=yaml]"); a.value = `+string(set)+`; document.documentElement.dataset.old = "1"; a.form.requestSubmit(a.form.querySelector("button[value=save]")); return true; })()`))
+				return err
+			}))
+			e.until("an answer", `document.documentElement.dataset.old === undefined && document.readyState === "complete" && (location.pathname.startsWith("/records/") || document.querySelector("textarea[name=yaml]") !== null)`)
+			if back, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`document.querySelector("textarea[name=yaml]") !== null`)); err == nil && back {
+				refused++
+			}
+			harmless(k.Name + " refused or taken")
+		}
+		// Annotations and the words of a search and of an event filter take anything.
+		doc, err := json.Marshal(map[string]any{"kind": "User", "metadata": map[string]any{"tenant": "platform", "name": fmt.Sprintf("noted-%d", i), "annotations": map[string]string{"note": s}}, "spec": map[string]any{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(t, cell, string(doc))
+		taken++
+		one := fmt.Sprintf("/records/users/platform/noted-%d", i)
+		for _, path := range []string{one, one + "/edit", one + "/history", "/records/users", "/search?q=" + url.QueryEscape(s), "/events?kind=" + url.QueryEscape(s)} {
+			e.do(path, chromedp.Navigate(cell.Profile.Server+path))
+			e.until(path, `document.readyState === "complete"`)
+			harmless(path)
+		}
+	}
+	if taken != len(hostile) || refused == 0 {
+		t.Errorf("%d of %d were taken, %d shown back", taken, len(hostile), refused)
+	}
+}
