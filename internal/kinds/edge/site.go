@@ -33,6 +33,14 @@ type SiteSpec struct {
 	Health  *Health  `json:"health,omitempty" en:"Health check" zh:"健康检查"`
 	WAF     *WAF     `json:"waf,omitempty" en:"Web application firewall" zh:"Web 应用防火墙"`
 	Limits  *Limits  `json:"limits,omitempty" en:"Limits" zh:"限制"`
+	TLS     *TLS     `json:"tls,omitempty" en:"TLS" zh:"TLS"`
+	Headers *Headers `json:"headers,omitempty" en:"Response headers" zh:"响应头"`
+}
+
+// TLS is how the site is reached over HTTPS. Its certificate is signed by the
+// cell's own authority.
+type TLS struct {
+	Redirect bool `json:"redirect,omitempty" en:"Redirect to HTTPS" zh:"跳转到 HTTPS" help:"The clear door answers 308" help_zh:"明文端口返回 308"`
 }
 
 // Origin is one server of a Site.
@@ -62,6 +70,10 @@ type Limits struct {
 	Body     resource.Size `json:"body,omitempty" en:"Request body" zh:"请求体" help:"Largest body, up to 1GiB, default 16MiB" help_zh:"请求体上限,至多 1GiB,默认 16MiB"`
 	Header   resource.Size `json:"header,omitempty" en:"Request header" zh:"请求头" help:"Largest header, up to 64KiB, default 64KiB" help_zh:"请求头上限,至多 64KiB,默认 64KiB"`
 	Timeouts *Timeouts     `json:"timeouts,omitempty" en:"Timeouts" zh:"超时"`
+
+	Rate        *Rate   `json:"rate,omitempty" en:"Rate of a client" zh:"单个客户端速率"`
+	Concurrency int     `json:"concurrency,omitempty" min:"0" max:"10000" en:"Requests of a client at once" zh:"单个客户端并发请求" help:"Default: no limit" help_zh:"默认不限"`
+	Routes      []Route `json:"routes,omitempty" max:"32" en:"Routes" zh:"路径" help:"Tighter limits below a path; the longest path that fits counts" help_zh:"某路径下的更严限制;以最长匹配的路径为准"`
 }
 
 // Timeouts of one request.
@@ -154,7 +166,9 @@ func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {
 		}
 		between(r, "spec.health.interval", h.Interval, "1s", "10m")
 	}
+	validateHeaders(s.Headers, r)
 	if l := s.Limits; l != nil {
+		validateLimits(l, r)
 		if l.Body > 1<<30 {
 			r.Add("spec.limits.body", "want at most 1GiB", "至多 1GiB")
 		}

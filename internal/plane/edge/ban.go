@@ -63,21 +63,27 @@ func (p *prefixSet) has(a netip.Addr, now time.Time) bool {
 	return false
 }
 
-// refused asks every allow list before any ban, so that nobody locks himself
-// out. a is unmapped.
+// refused reports whether a client is banned.
 func (b *banTable) refused(s siteName, a netip.Addr, now time.Time) bool {
+	_, banned := b.decide(s, a, now)
+	return banned
+}
+
+// decide asks every allow list before any ban, so that nobody locks himself
+// out. a is unmapped.
+func (b *banTable) decide(s siteName, a netip.Addr, now time.Time) (allowed, banned bool) {
 	sets := [3]*banSet{&b.everywhere, b.tenants[s.tenant], b.sites[s]}
 	for _, set := range sets {
 		if set != nil && set.allow.has(a, now) {
-			return false
+			return true, false
 		}
 	}
 	for _, set := range sets {
 		if set != nil && set.ban.has(a, now) {
-			return true
+			return false, true
 		}
 	}
-	return false
+	return false, false
 }
 
 func compileBans(all []named[*edge.BanSpec], log *slog.Logger) *banTable {

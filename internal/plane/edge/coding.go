@@ -99,8 +99,8 @@ func (w *whole) Read(p []byte) (int, error) {
 // with errTooLarge, errRatio, errCoded, errSpoolFull, errBusy, errBudget or
 // errGone. It works on a body that has arrived, in a slot, since a decoder
 // holds up to 16 MiB: a slow client must not keep one.
-func (g *engine) decode(ctx context.Context, coding string, raw, plain *spool, limit int64, chunk []byte) error {
-	release, err := g.enter(ctx, coding == "br")
+func (g *engine) decode(ctx context.Context, tenant, coding string, raw, plain *spool, limit int64, chunk []byte) error {
+	release, err := g.enter(ctx, tenant, coding == "br")
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (t *timed) Read(p []byte) (int, error) {
 func (q *request) decoded(coding string, raw *spool) (body *spool, pass bool) {
 	plain := &spool{budget: q.edge.spools}
 	chunk := q.edge.buffers.Get().(*[]byte)
-	err := q.edge.engine.decode(q.r.Context(), coding, raw, plain, q.site.body, *chunk)
+	err := q.edge.engine.decode(q.r.Context(), q.site.name.tenant, coding, raw, plain, q.site.body, *chunk)
 	q.edge.buffers.Put(chunk)
 	if err == nil {
 		raw.close()

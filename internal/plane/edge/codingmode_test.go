@@ -48,7 +48,7 @@ func FuzzDecode(f *testing.F) {
 	for form := range codingNames {
 		f.Add(codingNames[form], coded(f, form, []byte(strings.Repeat("hello ", 50))))
 	}
-	g := &engine{limits: bounds{inspection: time.Minute, wait: time.Minute}, slots: make(chan struct{}, 1), heavy: make(chan struct{}, 1)}
+	g := &engine{limits: bounds{inspection: time.Minute, wait: time.Minute}, slots: newTurns(1), heavy: newTurns(1)}
 	budget := &spoolBudget{dir: f.TempDir(), memory: 64 << 20, disk: 64 << 20}
 	f.Fuzz(func(t *testing.T, coding string, data []byte) {
 		name, err := contentCoding([]string{coding})
@@ -59,7 +59,7 @@ func FuzzDecode(f *testing.F) {
 		if err := raw.fill(bytes.NewReader(data), 1<<20, chunk); err != nil {
 			return
 		}
-		err = g.decode(t.Context(), name, raw, plain, 2<<20, chunk)
+		err = g.decode(t.Context(), "t", name, raw, plain, 2<<20, chunk)
 		if n := plain.size(); n > max(ratioFree, codingRatio*int64(len(data))) || n > 2<<20 {
 			t.Fatalf("%d bytes became %d", len(data), n)
 		}
@@ -68,7 +68,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		raw.close()
 		plain.close()
-		if budget.inMem.Load() != 0 || budget.onDisk.Load() != 0 || len(g.slots) != 0 || len(g.heavy) != 0 {
+		if budget.inMem.Load() != 0 || budget.onDisk.Load() != 0 || g.slots.free != 1 || g.heavy.free != 1 {
 			t.Fatal("something was kept")
 		}
 	})

@@ -85,6 +85,8 @@ type Edge struct {
 	pool   *originPool
 	checks *healthChecks
 	spools *spoolBudget
+	limits *limiter
+	served atomic.Pointer[string] // port of the HTTPS door, for redirects
 
 	trusted   networks // Options.TrustedProxies
 	introduce networks // Options.ProxyProtocol
@@ -145,6 +147,7 @@ func New(ctx context.Context, opts Options) (*Edge, error) {
 	}
 	e.certs = newCertificates(e)
 	e.pool = newOriginPool(opts.Dial, b)
+	e.limits = newLimiter()
 	e.checks = newHealthChecks(e)
 	e.buffers.New = func() any { p := make([]byte, copySize); return &p }
 	return e, nil

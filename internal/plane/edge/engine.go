@@ -22,13 +22,13 @@ var tuning string
 // engine judges requests by the one rule set and bounds what that may cost.
 type engine struct {
 	*ruleSet
-	slots  chan struct{} // inspections at once
-	heavy  chan struct{} // of large bodies, in addition to slots
+	slots  *turns // inspections at once
+	heavy  *turns // of large bodies, in addition to slots
 	limits bounds
 }
 
 func newEngine(rules *ruleSet, b bounds) *engine {
-	return &engine{ruleSet: rules, limits: b, slots: make(chan struct{}, b.slots), heavy: make(chan struct{}, b.heavySlots)}
+	return &engine{ruleSet: rules, limits: b, slots: newTurns(b.slots), heavy: newTurns(b.heavySlots)}
 }
 
 // ruleSet is the compiled rule set that all sites share. Compiling it takes

@@ -55,18 +55,18 @@ func TestHeavyBodiesQueueBehindEachOtherOnly(t *testing.T) {
 		return resp.StatusCode
 	}
 	light := func() int { resp, _ := w.do("GET", "http://shop.example/", nil, nil); return resp.StatusCode }
-	w.edge.engine.heavy <- struct{}{} // a heavy body is being inspected
+	w.edge.engine.heavy.enter(t.Context(), "acme", time.Second) // a heavy body is being inspected
 	if h, l := heavy(), light(); h != 503 || l != 200 {
 		t.Errorf("heavy lane full: heavy %d, light %d", h, l)
 	}
-	<-w.edge.engine.heavy
-	w.edge.engine.slots <- struct{}{}
-	w.edge.engine.slots <- struct{}{}
+	w.edge.engine.heavy.leave()
+	w.edge.engine.slots.enter(t.Context(), "acme", time.Second)
+	w.edge.engine.slots.enter(t.Context(), "acme", time.Second)
 	if h, l := heavy(), light(); h != 503 || l != 503 {
 		t.Errorf("all slots full: heavy %d, light %d", h, l)
 	}
-	<-w.edge.engine.slots
-	<-w.edge.engine.slots
+	w.edge.engine.slots.leave()
+	w.edge.engine.slots.leave()
 	if h, l := heavy(), light(); h != 200 || l != 200 {
 		t.Errorf("free again: heavy %d, light %d", h, l)
 	}

@@ -130,6 +130,7 @@ func (q *request) respond(resp *http.Response, g *origin, cancel context.CancelF
 	h := q.w.Header()
 	incoming(h, resp.Header)
 	h.Set(RequestHeader, q.id)
+	q.site.headers.apply(h, q.scheme == "https", q.host)
 	announced := len(resp.Trailer)
 	for name := range resp.Trailer {
 		h.Add("Trailer", name)

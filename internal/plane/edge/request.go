@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type request struct {
 	target target
 	site   *site
 	wrote  bool          // the response has begun; no page can follow
+	trust  bool          // an allow list names the client: rates do not hold
+	hint   time.Duration // after which a refused client may come again; 0 = unknown
 	moved  *atomic.Int64 // nil, or bytes of a call in both directions
 }
 
@@ -55,7 +58,12 @@ func (e *Edge) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		q.refuse(http.StatusServiceUnavailable)
 		return
 	}
-	if !q.sane() || !q.findSite(snap) || !q.admitted(snap) || !q.withinLimits() {
+	if !q.sane() || !q.findSite(snap) || !q.admitted(snap) {
+		return
+	}
+	done, ok := q.withinRates()
+	defer done()
+	if !ok || !q.withinLimits() || q.redirected() {
 		return
 	}
 	body, ok := q.judged()
@@ -92,6 +100,9 @@ func (q *request) refuse(status int) {
 	}
 	if status == http.StatusMethodNotAllowed {
 		q.w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") // RFC 9110 section 15.5.6
+	}
+	if q.hint > 0 {
+		q.w.Header().Set("Retry-After", strconv.Itoa(int((q.hint+time.Second-1)/time.Second)))
 	}
 	if status == http.StatusUnsupportedMediaType {
 		q.w.Header().Set("Accept-Encoding", codings)
@@ -175,7 +186,9 @@ func localAddr(r *http.Request) net.Addr {
 }
 
 func (q *request) admitted(snap *snapshot) bool {
-	if !snap.bans.refused(q.site.name, q.from.Addr(), q.now) {
+	allowed, banned := snap.bans.decide(q.site.name, q.from.Addr(), q.now)
+	q.trust = allowed
+	if !banned {
 		return true
 	}
 	q.site.tally.blocked.Add(1)

@@ -38,6 +38,9 @@ func (e *Edge) Serve(ctx context.Context, httpLn, httpsLn net.Listener) error {
 		serve(newDoor(base, httpLn, gate, e.preparePlain))
 	}
 	if httpsLn != nil {
+		if _, port, err := net.SplitHostPort(httpsLn.Addr().String()); err == nil {
+			e.served.Store(&port)
+		}
 		serve(newDoor(base, httpsLn, gate, e.prepareTLS(e.tlsConfig())))
 	}
 	var err error

@@ -50,7 +50,11 @@ type site struct {
 	header     int
 	request    time.Duration
 	idle       time.Duration
-	broken     bool // the record could not be compiled: its hosts answer 503
+	redirect   bool
+	headers    *siteHeaders
+	rate       *rate          // nil = no limit
+	routes     []limitedRoute // longest path first
+	broken     bool           // the record could not be compiled: its hosts answer 503
 	tally      *siteTally
 }
 
@@ -145,6 +149,7 @@ func (e *Edge) compileSite(o named[*edge.SiteSpec], round *originRound, tenant u
 		request: 60 * time.Second, idle: 60 * time.Second,
 	}
 	t.tally = e.tally.site(t.name)
+	e.compileOptions(t, o.spec)
 	wait := 30 * time.Second
 	if l := o.spec.Limits; l != nil {
 		t.body = min(or(int64(l.Body), t.body), maxBody)

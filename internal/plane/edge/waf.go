@@ -47,7 +47,7 @@ func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *targe
 			return verdict{}, err
 		}
 	}
-	release, err := g.enter(ctx, large)
+	release, err := g.enter(ctx, s.name.tenant, large)
 	if err != nil {
 		return verdict{}, err
 	}
@@ -113,44 +113,25 @@ func run(tx transaction, body *spool, texts []argument) (verdict, error) {
 
 // enter takes a slot. Large bodies also need one of the few heavy slots, taken
 // first, so that they queue behind each other and never in front of the rest.
-func (g *engine) enter(ctx context.Context, large bool) (release func(), err error) {
-	var heavy chan struct{}
+// Tenants that wait get slots in turn.
+func (g *engine) enter(ctx context.Context, tenant string, large bool) (release func(), err error) {
 	if large {
-		heavy = g.heavy
-		if err := acquire(ctx, heavy, g.limits.wait); err != nil {
+		if err := g.heavy.enter(ctx, tenant, g.limits.wait); err != nil {
 			return nil, err
 		}
 	}
-	if err := acquire(ctx, g.slots, g.limits.wait); err != nil {
+	if err := g.slots.enter(ctx, tenant, g.limits.wait); err != nil {
 		if large {
-			<-heavy
+			g.heavy.leave()
 		}
 		return nil, err
 	}
 	return func() {
-		<-g.slots
+		g.slots.leave()
 		if large {
-			<-heavy
+			g.heavy.leave()
 		}
 	}, nil
-}
-
-func acquire(ctx context.Context, slots chan struct{}, wait time.Duration) error {
-	select {
-	case slots <- struct{}{}:
-		return nil
-	default:
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return errGone
-	case <-timer.C:
-		return errBusy
-	}
 }
 
 // overlay lays the site's settings over the shared rules. The rule set sets
