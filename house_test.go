@@ -144,20 +144,21 @@ func TestLibrariesStayBehindOneFolder(t *testing.T) {
 
 // doors may open or reach a network. Each has its reason.
 var doors = map[string]string{
-	"internal/core/dial/":           "the only dialer for addresses that tenants and remote parties name",
-	"internal/core/rpc/":            "the only package that connects Dun's own services",
-	"internal/agent/doors.go":       "opens the public doors",
-	"internal/agent/socket.go":      "the local admin socket",
-	"internal/agent/telemetry.go":   "serves the telemetry door",
-	"internal/agent/supervisor/":    "netd opens the public doors for a worker without privileges",
-	"internal/plane/edge/serve.go":  "serves the edge's doors",
-	"internal/plane/edge/origin.go": "the edge's transports, over the given dialer",
-	"internal/plane/edge/check.go":  "asks the edge's own door as an outsider would",
-	"cmd/dun/origin.go":             "tries an origin for a person, over the given dialer",
-	"internal/cli/client.go":        "the client of the API",
-	"internal/cli/login.go":         "the client of the local admin socket",
-	"internal/lab/":                 "the test kit plays clients and origins",
-	"bench/":                        "measures",
+	"internal/core/dial/":             "the only dialer for addresses that tenants and remote parties name",
+	"internal/core/rpc/":              "the only package that connects Dun's own services",
+	"internal/agent/doors.go":         "opens the public doors",
+	"internal/agent/socket.go":        "the local admin socket",
+	"internal/agent/telemetry.go":     "serves the telemetry door",
+	"internal/agent/supervisor/":      "netd opens the public doors for a worker without privileges",
+	"internal/plane/edge/serve.go":    "serves the edge's doors",
+	"internal/plane/edge/origin.go":   "the edge's transports, over the given dialer",
+	"internal/plane/edge/check.go":    "asks the edge's own door as an outsider would",
+	"internal/plane/edge/checktls.go": "greets the edge's own TLS door as an outsider would",
+	"cmd/dun/origin.go":               "tries an origin for a person, over the given dialer",
+	"internal/cli/client.go":          "the client of the API",
+	"internal/cli/login.go":           "the client of the local admin socket",
+	"internal/lab/":                   "the test kit plays clients and origins",
+	"bench/":                          "measures",
 }
 
 var doorWords = map[string][]string{

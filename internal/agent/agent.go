@@ -255,7 +255,8 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 	list := g.Checks()
 	if door, ok := address(c.doors.edgeHTTP); ok {
-		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Doors: c.doors.addresses})...)
+		secure, _ := address(c.doors.edgeHTTPS)
+		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)
 	}
 	return assurance.NewRegistry(nodeName, g.RecordCheck, c.opt.Now, list...)
 }

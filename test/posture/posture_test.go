@@ -4,6 +4,7 @@ package posture
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,6 +39,22 @@ func TestTheControlsOfARealCell(t *testing.T) {
 	dun(0, "check|proved|platform/8.4-9", "audit", "tail", "--class", "check", "--action", "proved")
 	dun(0, "verified", "audit", "verify")
 	dun(5, "no check proves", "posture", "run", "1.1-1")
+
+	site := func(origin string) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "site.yaml")
+		y := "kind: Site\nmetadata: {tenant: platform, name: shop}\nspec: {hosts: [shop.test, \"*.shop.test\", 127.0.0.1], origins: [{url: \"" + origin + "\"}]}\n"
+		if err := os.WriteFile(file, []byte(y), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		dun(0, "enforced 1/1", "apply", "-f", file)
+	}
+	site("https://192.0.2.1")
+	dun(0, "8.5-1  proved|3 of 3 names", "posture", "run", "8.5-1")
+	dun(0, "8.5-3  proved", "posture", "run", "8.5-3")
+	site("http://192.0.2.1") // somebody takes the s away
+	dun(20, "8.5-3  failed|in clear|platform/shop", "posture", "run", "8.5-3")
+	dun(20, "明文", "--lang", "zh", "posture", "run", "8.5-3")
 
 	// Somebody opens a door beside the edge.
 	ln, err := net.Listen("tcp", "0.0.0.0:0")

@@ -23,7 +23,7 @@ import (
 	kind "github.com/dun-sec/dun/internal/kinds/edge"
 )
 
-// CheckEnv is what the check of the edge works with. All but Listening are needed.
+// CheckEnv is what the check of the edge works with. All but Secure and Listening are needed.
 type CheckEnv struct {
 	Gate interface {
 		Apply(context.Context, gate.Request) ([]gate.Result, error)
@@ -33,6 +33,7 @@ type CheckEnv struct {
 		Search(ctx context.Context, q events.Query) (found []events.Event, next string, err error)
 	}
 	Door      netip.AddrPort                   // of the plain listener
+	Secure    netip.AddrPort                   // of the TLS listener; invalid = off
 	Doors     func() []netip.AddrPort          // where Dun itself listens
 	Listening func() ([]netip.AddrPort, error) // nil = what the kernel tells of this machine
 }
@@ -51,7 +52,7 @@ func (e *Edge) Checks(env CheckEnv) []assurance.Check {
 	if env.Listening == nil {
 		env.Listening = listening
 	}
-	return []assurance.Check{e.front(env, foundWithin, bannedWithin)}
+	return []assurance.Check{e.front(env, foundWithin, bannedWithin), e.secure(env), e.sealedWay()}
 }
 
 func (e *Edge) front(env CheckEnv, found, banned time.Duration) assurance.Check {
