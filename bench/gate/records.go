@@ -21,7 +21,7 @@ const (
 	restartBar = 3 * time.Second
 )
 
-// records fills a real cell, lists everything several times at once and starts
+// records fills a real cell, looks at it in the console, lists everything several times at once and starts
 // it again and again.
 func records(ctx context.Context, dir string) (bool, error) {
 	bin, err := cell.Build(dir)
@@ -41,11 +41,18 @@ func records(ctx context.Context, dir string) (bool, error) {
 	var ready []time.Duration
 	var grown, base []int64
 	var bytes int64
+	quick := false
 	for i := range restarts {
 		if c, err = cell.Up(ctx, bin, data); err != nil {
 			return false, err
 		}
 		ready = append(ready, c.Ready)
+		if i == 0 {
+			if quick, err = firstRow(ctx, c); err != nil {
+				c.Stop()
+				return false, err
+			}
+		}
 		if i < 3 {
 			var b, g int64
 			if b, g, bytes, err = listed(ctx, c); err != nil {
@@ -60,7 +67,7 @@ func records(ctx context.Context, dir string) (bool, error) {
 	fmt.Printf("lists: %d records (%.0f MB as JSON) listed %d times at once add %.1f MB of peak memory to %.0f MB (bar %d MB); median of %d\n",
 		many, float64(bytes)/1e6, lists, float64(g)/(1<<20), float64(cell.Median(base))/(1<<20), listBar>>20, len(grown))
 	fmt.Printf("restart: ready with %d records in %.2f s, an empty one in the table of ready (bar %.0f s); median of %d\n", many, r.Seconds(), restartBar.Seconds(), restarts)
-	return g <= listBar && r <= restartBar, nil
+	return quick && g <= listBar && r <= restartBar, nil
 }
 
 func fill(ctx context.Context, c *cell.Cell) error {

@@ -129,6 +129,24 @@ func (c *Cell) Do(ctx context.Context, method, path, body string) (io.ReadCloser
 	return res.Body, nil
 }
 
+// Page asks for a page of the console as a browser that is signed in does.
+func (c *Cell) Page(ctx context.Context, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Server+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.AddCookie(&http.Cookie{Name: "__Host-dun", Value: c.profile.Session.Token})
+	res, err := c.Client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		res.Body.Close()
+		return nil, fmt.Errorf("GET %s: %s", path, res.Status)
+	}
+	return res.Body, nil
+}
+
 // ResetPeak forgets the highest resident memory (proc(5), clear_refs) of every
 // process of the cell.
 func (c *Cell) ResetPeak() error {
