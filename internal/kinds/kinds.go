@@ -6,6 +6,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/access"
 	"github.com/dun-sec/dun/internal/kinds/edge"
+	"github.com/dun-sec/dun/internal/kinds/shield"
 	"github.com/dun-sec/dun/internal/kinds/system"
 )
 
@@ -15,6 +16,7 @@ func All() []*resource.Kind {
 		edge.Site(),
 		edge.Exclusion(),
 		edge.Ban(),
+		shield.Attack(),
 		system.Tenant(),
 		access.User(),
 		access.Role(),

@@ -23,6 +23,9 @@ func TestEveryExampleIsValidAndKeepsItsBytes(t *testing.T) {
 		if err := k.Validate(o); err != nil {
 			t.Errorf("%s: %v", k.Name, err)
 		}
+		if k.NewState != nil {
+			o.State = k.NewState() // as a creation gives it
+		}
 		b, err := o.Stored()
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 			return verb == "read" && slices.Contains([]string{"Site", "Exclusion", "Ban", "Tenant"}, kind)
 		}},
 		{"dayzero", func(tenant, kind, _ string) bool { return tenant == "platform" && slices.Contains(access, kind) }},
+		{"attacks", func(_, kind, verb string) bool { return kind == "Attack" && (verb == "read" || verb == "create") }},
 		{"nobody", func(string, string, string) bool { return false }},
 	} {
 		who := resource.Ref{Kind: "Service", Tenant: "platform", Name: tt.service}

@@ -1,0 +1,28 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/dun-sec/dun/internal/govern/attacks"
+	"github.com/dun-sec/dun/internal/plane/edge"
+)
+
+// watchAttacks runs the controller of attacks as soon as the store is open.
+func (c *cell) watchAttacks(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for c.running() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+	err := attacks.Run(ctx, attacks.Options{
+		Gate: c.running(), Follow: c.events.Follow, Skip: edge.CanaryTenant, Now: c.opt.Now, Log: c.opt.Log.With("part", "attacks"),
+	})
+	if err != nil && ctx.Err() == nil {
+		c.opt.Log.Error("attacks are not watched for", "err", err)
+	}
+}

@@ -1,0 +1,195 @@
+package attacks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/govern/dayzero"
+	"github.com/dun-sec/dun/internal/kinds/shield"
+	"github.com/dun-sec/dun/internal/lab"
+)
+
+var operator = identity.Actor{Principal: dayzero.Operator, Door: "test"}
+
+// scene is a controller on a real gate, whose seconds pass by hand.
+type scene struct {
+	t   *testing.T
+	g   *gate.Gate
+	w   *watch
+	now time.Time
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{t: t, g: lab.Gate(t, lab.Kinds(t)), now: time.Now().Add(-time.Hour).UTC().Truncate(time.Second)}
+	if err := dayzero.Run(t.Context(), s.g, "test"); err != nil {
+		t.Fatal(err)
+	}
+	s.restart()
+	return s
+}
+
+func (s *scene) restart() {
+	s.w = &watch{
+		opt:   Options{Gate: s.g, Skip: "dun-canary", Now: func() time.Time { return s.now }, Log: slog.New(slog.DiscardHandler)},
+		actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{},
+	}
+	s.w.adopt(s.t.Context())
+}
+
+func block(tenant, site, source string) events.Event {
+	return events.Event{Part: "edge", Kind: "block", Action: "blocked", Tenant: tenant, Source: source, Request: "r-" + source, Attributes: map[string]string{"site": site}}
+}
+
+func (s *scene) seconds(n, each int, e events.Event) {
+	for range n {
+		for range each {
+			s.w.count(e)
+		}
+		s.now = s.now.Add(time.Second)
+		s.w.settle(s.t.Context())
+	}
+}
+
+func (s *scene) attacks() []*resource.Object {
+	s.t.Helper()
+	p, err := s.g.List(s.t.Context(), operator, gate.ListOptions{Kind: "Attack", Tenant: gate.AllTenants})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p.Items
+}
+
+func TestABurstIsOneAttackWithStartPeakAndEnd(t *testing.T) {
+	s := newScene(t)
+	start := s.now
+	s.seconds(20, 6, block("platform", "shop", "203.0.113.1")) // 60 in ten seconds
+	s.seconds(10, 30, block("platform", "shop", "203.0.113.2"))
+	over := s.now.Add(-time.Second)
+	s.seconds(70, 0, events.Event{})
+	all := s.attacks()
+	if len(all) != 1 {
+		t.Fatalf("%d attacks", len(all))
+	}
+	spec, st, status := all[0].Spec.(*shield.AttackSpec), all[0].State.(*shield.AttackState), all[0].Status.(*shield.AttackStatus)
+	if spec.Site != "shop" || !spec.Start.Equal(start) || spec.Vectors[0] != "web" {
+		t.Errorf("spec: %+v, began %s", spec, start)
+	}
+	if st.End == nil || !st.End.Equal(over) {
+		t.Errorf("end: %v, want %s", st.End, over)
+	}
+	if status.Peak != 300 || status.Count != 420 || status.Sources[0] != (shield.Source{Address: "203.0.113.2", Count: 300}) || len(status.Requests) != shown {
+		t.Errorf("status: %+v", status)
+	}
+	if len(s.w.bursts) != 0 {
+		t.Errorf("%d sites are still counted", len(s.w.bursts))
+	}
+	s.seconds(12, 9, block("platform", "shop", "203.0.113.1"))
+	if n := len(s.attacks()); n != 2 {
+		t.Errorf("%d attacks after another burst", n)
+	}
+}
+
+func TestWhatIsNoAttack(t *testing.T) {
+	s := newScene(t)
+	s.seconds(120, 4, block("platform", "shop", "203.0.113.1")) // 40 in ten seconds, for ever
+	s.seconds(12, 50, block("dun-canary", "try", "127.0.0.1"))
+	detected := block("platform", "shop", "203.0.113.1")
+	detected.Action = "detected"
+	s.seconds(12, 50, detected)
+	if all := s.attacks(); len(all) != 0 {
+		t.Errorf("%d attacks: %v", len(all), all[0].Spec)
+	}
+}
+
+// A restart goes on with what is open and makes no second record of it.
+func TestARestartTakesUpWhatIsOpen(t *testing.T) {
+	s := newScene(t)
+	s.seconds(20, 10, block("platform", "shop", "203.0.113.1"))
+	s.restart()
+	s.seconds(20, 10, block("platform", "shop", "203.0.113.1"))
+	all := s.attacks()
+	if len(all) != 1 || all[0].Status.(*shield.AttackStatus).Count < 300 {
+		t.Fatalf("%d attacks", len(all))
+	}
+	s.restart()
+	s.seconds(70, 0, events.Event{})
+	if all = s.attacks(); len(all) != 1 || all[0].State.(*shield.AttackState).End == nil {
+		t.Errorf("an attack that nobody goes on with never ends")
+	}
+}
+
+// A million sources and any number of invented sites cost a bounded memory,
+// and whoever sends most is still named.
+func TestAnAttackerDoesNotChooseTheCost(t *testing.T) {
+	s := newScene(t)
+	for i := range 100_000 {
+		s.w.count(block("platform", "shop", fmt.Sprintf("2001:db8::%x", i)))
+		if i%10 == 0 {
+			s.w.count(block("platform", "shop", "203.0.113.7"))
+		}
+	}
+	for i := range 5000 {
+		s.w.count(block("platform", fmt.Sprintf("site-%d", i), "203.0.113.1"))
+	}
+	b := s.w.bursts[key{"platform", "shop"}]
+	if len(s.w.bursts) > maxSites || len(b.sources) > maxSources || len(b.requests) > shown {
+		t.Errorf("%d sites, %d sources, %d requests", len(s.w.bursts), len(b.sources), len(b.requests))
+	}
+	if top := b.status().Sources[0].Address; top != "203.0.113.7" {
+		t.Errorf("the busiest source is %s", top)
+	}
+	before := s.g.At().Revision
+	s.seconds(1, 0, events.Event{})
+	if made := s.g.At().Revision - before; made > 2 {
+		t.Errorf("%d revisions for one attack", made)
+	}
+}
+
+// The whole way: events of a log, as the edge writes them.
+func TestRunFollowsTheLog(t *testing.T) {
+	s := newScene(t)
+	log, err := events.Open(events.Options{Dir: filepath.Join(t.TempDir(), "events")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	feed, err := s.g.Watch(operator, []string{"Attack"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Wait)
+	done := make(chan error, 1)
+	began := make(chan struct{})
+	go func() {
+		done <- Run(ctx, Options{Gate: s.g, Now: time.Now, Log: slog.New(slog.DiscardHandler), Follow: func(ctx context.Context, q events.Query) (*events.Follower, error) {
+			defer close(began)
+			return log.Follow(ctx, q)
+		}})
+	}()
+	<-began
+	for range 2 * openAt {
+		log.Add(block("platform", "shop", "203.0.113.1"))
+	}
+	for found := false; !found; {
+		b, err := feed.Next(ctx)
+		if err != nil {
+			t.Fatalf("no attack: %v", err)
+		}
+		for _, c := range b.Changes {
+			found = found || c.Ref.Kind == "Attack"
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,98 @@
+// Package shield holds the kinds of attacks: what was done to the sites and
+// networks of a tenant. It owns their words; who finds attacks is govern's.
+package shield
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// AttackOwner is the service that writes attacks.
+const AttackOwner = "attacks"
+
+// AttackSpec is an attack as it began.
+type AttackSpec struct {
+	Site    string    `json:"site,omitempty" format:"name" en:"Site" zh:"站点" help:"That was attacked; empty = the network" help_zh:"被攻击的站点;空 = 网络"`
+	Vectors []string  `json:"vectors" required:"true" min:"1" max:"14" each:"enum:'syn,ack,rst,synack,udp,dns,icmp,frag,amp,http_get,http_post,slow,h2_reset,tls,web'" en:"Vectors" zh:"攻击类型" help:"syn ack rst synack udp dns icmp frag amp http_get http_post slow h2_reset tls, or web: a burst of refused requests" help_zh:"syn ack rst synack udp dns icmp frag amp http_get http_post slow h2_reset tls,或 web:大量请求被拦截"`
+	Start   time.Time `json:"start" required:"true" en:"Start" zh:"开始"`
+}
+
+// AttackState is whether it lasts.
+type AttackState struct {
+	End *time.Time `json:"end,omitempty" en:"End" zh:"结束"`
+}
+
+// AttackStatus is what was counted.
+type AttackStatus struct {
+	Peak     int      `json:"peak" en:"Peak" zh:"峰值" help:"Refused requests in the worst 10 s" help_zh:"最严重 10 秒内被拒绝的请求数"`
+	Count    int      `json:"count" en:"Refused" zh:"拒绝数" help:"Since the start" help_zh:"自开始以来"`
+	Sources  []Source `json:"sources,omitempty" en:"Sources" zh:"来源" help:"The ten that sent most, as seen" help_zh:"观察到的前十个来源"`
+	Requests []string `json:"requests,omitempty" en:"Evidence" zh:"证据" help:"Ids of some refused requests, for dun explain block" help_zh:"部分被拒绝请求的编号,可用 dun explain block 查看"`
+}
+
+// Source is one attacker as the edge saw him.
+type Source struct {
+	Address string `json:"address" en:"Address" zh:"地址"`
+	Count   int    `json:"count" en:"Count" zh:"次数"`
+}
+
+// EndInput is what the verb end takes.
+type EndInput struct {
+	At *time.Time `json:"at,omitempty" en:"At" zh:"时间" help:"Default: now" help_zh:"默认:现在"`
+}
+
+// Attack declares the kind.
+func Attack() *resource.Kind {
+	return resource.Define(resource.Kind{
+		Name: "Attack", Plural: "attacks", Short: "attack", Scope: resource.ScopeTenant, Nav: "shield",
+		Title:   resource.T("Attack", "攻击"),
+		Doc:     resource.T("A burst of hostile traffic, from its start to its end, as one record; the service attacks writes it.", "一次恶意流量爆发,从开始到结束为一条记录;由 attacks 服务写入。"),
+		Version: 1,
+		Columns: []resource.Column{
+			{Title: resource.T("Site", "站点"), Value: func(o *resource.Object) string { return o.Spec.(*AttackSpec).Site }},
+			{Title: resource.T("Vectors", "攻击类型"), Value: func(o *resource.Object) string { return strings.Join(o.Spec.(*AttackSpec).Vectors, ",") }},
+			{Title: resource.T("Start", "开始"), Value: func(o *resource.Object) string { return o.Spec.(*AttackSpec).Start.UTC().Format(time.RFC3339) }},
+			{Title: resource.T("End", "结束"), Value: ended},
+			{Title: resource.T("Refused", "拒绝数"), Value: counted},
+		},
+		Example: `kind: Attack
+metadata: {tenant: platform, name: shop-20261101t030000}
+spec:
+  site: shop
+  vectors: [web]
+  start: 2026-11-01T03:00:00Z
+`,
+		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalNone,
+		NewState: func() any { return new(AttackState) }, NewStatus: func() any { return new(AttackStatus) }, StatusOwner: AttackOwner,
+		Verbs: []resource.Verb{resource.On(
+			resource.Verb{Name: "end", Title: resource.T("End", "结束"), Doc: resource.T("Says that the attack is over.", "表明攻击已结束。")},
+			func(a resource.Act[AttackSpec, AttackState, EndInput]) error {
+				if a.State.End != nil {
+					return resource.Refuse("it is over already", "已经结束")
+				}
+				at := a.Time
+				if a.Input.At != nil && a.Input.At.Before(at) && a.Input.At.After(a.Spec.Start) {
+					at = a.Input.At.UTC()
+				}
+				a.State.End = &at
+				return nil
+			})},
+	}, resource.Behaviour[AttackSpec]{})
+}
+
+func ended(o *resource.Object) string {
+	if s, ok := o.State.(*AttackState); ok && s != nil && s.End != nil {
+		return s.End.UTC().Format(time.RFC3339)
+	}
+	return ""
+}
+
+func counted(o *resource.Object) string {
+	if s, ok := o.Status.(*AttackStatus); ok && s != nil {
+		return fmt.Sprint(s.Count)
+	}
+	return ""
+}
