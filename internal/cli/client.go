@@ -185,13 +185,31 @@ func recordPath(k *resource.Kind, tenant, name string) string {
 	return "/api/v1/" + url.PathEscape(tenant) + "/" + k.Plural + "/" + url.PathEscape(name)
 }
 
-// object reads one record back into its kind's type.
+// object reads one record back into its kind's type, with its status.
 func (c *client) object(b []byte) (*resource.Object, error) {
 	o, err := c.reg.Load(b)
+	if err == nil {
+		err = c.takeStatus(o, b)
+	}
 	if err != nil {
 		return nil, fault.New(fault.Internal, "the answer cannot be read; is the server of another release?", "无法读取应答;服务器版本是否不同?").Because(err)
 	}
 	return o, nil
+}
+
+// takeStatus reads the part that is no part of a stored record.
+func (c *client) takeStatus(o *resource.Object, b []byte) error {
+	var reply struct {
+		Status json.RawMessage `json:"status"`
+	}
+	k, err := c.reg.Kind(o.Kind)
+	if err == nil {
+		err = json.Unmarshal(b, &reply)
+	}
+	if err == nil && len(reply.Status) > 0 {
+		o.Status, err = k.LoadStatus(reply.Status)
+	}
+	return err
 }
 
 func (c *client) get(ctx context.Context, k *resource.Kind, tenant, name string) (*resource.Object, error) {
