@@ -152,6 +152,7 @@ var doors = map[string]string{
 	"internal/agent/supervisor/":      "netd opens the public doors for a worker without privileges",
 	"internal/plane/edge/serve.go":    "serves the edge's doors",
 	"internal/plane/edge/origin.go":   "the edge's transports, over the given dialer",
+	"internal/agent/check.go":         "asks the console's own door as an outsider would",
 	"internal/plane/edge/check.go":    "asks the edge's own door as an outsider would",
 	"internal/plane/edge/checktls.go": "greets the edge's own TLS door as an outsider would",
 	"cmd/dun/origin.go":               "tries an origin for a person, over the given dialer",

@@ -255,6 +255,9 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 // checks is the explicit list of what proves the controls on this machine.
 func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 	list := g.Checks()
+	if door, ok := address(c.doors.console); ok {
+		list = append(list, formsOverTLS(door))
+	}
 	if door, ok := address(c.doors.edgeHTTP); ok {
 		secure, _ := address(c.doors.edgeHTTPS)
 		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)

@@ -147,7 +147,7 @@ func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, log *
 	if s, ok := h.(interface{ Stop() }); ok {
 		srv.RegisterOnShutdown(s.Stop)
 	}
-	return serveUntil(ctx, srv, func() error { return srv.ServeTLS(d.console, "", "") })
+	return serveUntil(ctx, srv, func() error { return srv.ServeTLS(plainAware{d.console}, "", "") })
 }
 
 // serveUntil stops the server when ctx ends: no new requests, a few seconds

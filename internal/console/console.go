@@ -11,7 +11,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -125,6 +127,9 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if r.TLS != nil && named(r.Host) {
+		h.Set("Strict-Transport-Security", "max-age=15552000") // half a year
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, bodyOf(r.URL.Path))
 	c.handler.ServeHTTP(w, r)
 }
@@ -199,4 +204,16 @@ func (v *visit) render(status int, page templ.Component) error {
 		return fmt.Errorf("render: %w", err)
 	}
 	return v.send(status, b.Bytes())
+}
+
+// named reports a host for which HSTS means something: for an address it means
+// nothing, and for localhost it locks other programs of the machine out (RFC
+// 6797 section 8.1.1).
+func named(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err != nil && host != "" && host != "localhost" && !strings.HasSuffix(host, ".localhost")
 }
