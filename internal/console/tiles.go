@@ -84,11 +84,25 @@ func (v *visit) attackTile() (tile, bool) {
 	if err != nil {
 		return tile{}, false
 	}
+	lasting := 0
+	for _, o := range p.Items {
+		tree, err := resource.Tree(o)
+		if err != nil {
+			return tile{}, false
+		}
+		if state, _ := tree["state"].(map[string]any); state["end"] == nil {
+			lasting++
+		}
+	}
 	n := strconv.Itoa(len(p.Items))
 	if p.Next != "" {
 		n = "≥ " + n
 	}
-	return tile{title: k.Title.In(v.lang), value: n, href: listPath(k, ""), tone: part.Plain}, true
+	t := tile{title: k.Title.In(v.lang), value: n, sub: v.t("none under way", "当前没有进行中的攻击"), href: listPath(k, ""), tone: part.Plain}
+	if lasting > 0 {
+		t.sub, t.tone = v.t("under way: ", "进行中:")+strconv.Itoa(lasting), part.Bad
+	}
+	return t, true
 }
 
 // span is how many seconds of traffic the first page shows.

@@ -77,7 +77,14 @@ func (s *secureCheck) probe(ctx context.Context, e *assurance.Evidence) error {
 	if !s.env.Secure.IsValid() {
 		return assurance.NotHeld("the edge has no HTTPS door: listen.edgeHTTPS is off", "边缘没有 HTTPS 端口:listen.edgeHTTPS 已关闭")
 	}
-	names := slices.Sorted(maps.Keys(snap.hosts))
+	var names []string
+	for _, host := range slices.Sorted(maps.Keys(snap.hosts)) {
+		if a, err := netip.ParseAddr(host); err == nil && a.Unmap() != s.env.Secure.Addr() {
+			e.Add("not greeted", "%s: no server name says an address (RFC 6066 section 3), and the door has another", host)
+			continue
+		}
+		names = append(names, host)
+	}
 	for wild := range snap.wild {
 		names = append(names, "dun-check"+wild)
 	}
@@ -108,10 +115,7 @@ func (s *secureCheck) probe(ctx context.Context, e *assurance.Evidence) error {
 func (s *secureCheck) greet(ctx context.Context, host string, now time.Time) string {
 	name := host
 	if _, err := netip.ParseAddr(host); err == nil {
-		name = "" // RFC 6066 section 3: no address is a server name; the door shows what it has
-		if l, err := netip.ParseAddr(host); err != nil || l.Unmap() != s.env.Secure.Addr() {
-			return ""
-		}
+		name = "" // the door's own address: it shows what it has for it
 	}
 	state, err := s.handshake(ctx, &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12, InsecureSkipVerify: true})
 	if err != nil {
