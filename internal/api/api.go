@@ -146,13 +146,13 @@ func (c *call) authenticate(o *operation) error {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return fault.New(fault.Unauthenticated, "sign in first: send the profile's session as Authorization: Bearer …", "请先登录:以 Authorization: Bearer … 发送配置中的会话")
 	}
-	p, _, err := c.api.opt.Gate.Authenticate(strings.TrimSpace(token))
+	s, err := c.api.opt.Gate.Authenticate(strings.TrimSpace(token))
 	if err != nil {
 		c.api.opt.Gate.Refused(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}, "Session", "authenticate")
 		return err
 	}
 	c.token = strings.TrimSpace(token)
-	c.actor = identity.Actor{Principal: p, Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}
+	c.actor = s.Actor(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req})
 	return nil
 }
 

@@ -45,12 +45,12 @@ func (c *Console) visit(w http.ResponseWriter, r *http.Request) *visit {
 	if err != nil {
 		return v
 	}
-	p, _, err := c.opt.Gate.Authenticate(k.Value)
+	s, err := c.opt.Gate.Authenticate(k.Value)
 	if err != nil {
 		c.opt.Gate.Refused(v.actor, "Session", "authenticate")
 		return v
 	}
-	v.actor.Principal, v.token, v.signedIn = p, k.Value, true
+	v.actor, v.token, v.signedIn = s.Actor(v.actor), k.Value, true
 	return v
 }
 

@@ -22,16 +22,19 @@ const sessionID = 10
 type OwnSession struct {
 	ID               string
 	Created, Expires time.Time
-	Current          bool // that of the token that asked
+	Current          bool   // that of the token that asked
+	Source           string // address that opened it; "" = the program itself
+	Proof            identity.Proof
 }
 
 // OwnSessions lists the live sessions of whom the token stands for, newest
 // first.
 func (g *Gate) OwnSessions(token string) ([]OwnSession, error) {
-	user, _, err := g.Authenticate(token)
+	who, err := g.Authenticate(token)
 	if err != nil {
 		return nil, err
 	}
+	user := who.Principal
 	mine, _ := identity.HashToken(token)
 	now := g.opt.Now().UnixMicro()
 	s := g.sessions
@@ -42,6 +45,7 @@ func (g *Gate) OwnSessions(token string) ([]OwnSession, error) {
 		if sessionOf(x, user) && x.Expires > now {
 			out = append(out, OwnSession{
 				ID: hex.EncodeToString(hash[:sessionID]), Created: time.UnixMicro(x.Created).UTC(), Expires: time.UnixMicro(x.Expires).UTC(), Current: hash == mine,
+				Source: x.Source, Proof: identity.Proof(x.Proof),
 			})
 		}
 	}
@@ -55,10 +59,11 @@ func (g *Gate) OwnSessions(token string) ([]OwnSession, error) {
 func (g *Gate) EndSessions(ctx context.Context, by identity.Actor, token, id string) (ended int, err error) {
 	m := &member{ctx: ctx, done: make(chan struct{})}
 	m.run = func(b *build) error {
-		user, _, err := g.Authenticate(token)
+		who, err := g.Authenticate(token)
 		if err != nil {
 			return err
 		}
+		user := who.Principal
 		mine, _ := identity.HashToken(token)
 		if b.revoked(mine[:]) {
 			return unauthenticated()
