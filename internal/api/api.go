@@ -20,6 +20,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/text"
 )
 
@@ -32,12 +33,13 @@ type EventLog interface {
 	Follow(ctx context.Context, q events.Query) (*events.Follower, error)
 }
 
-// Options of the API. Gate, Events and Status are needed.
+// Options of the API. Gate, Events, SignIn and Status are needed.
 type Options struct {
 	Gate    *gate.Gate
 	Events  EventLog
 	Checks  *assurance.Registry // nil = none here
-	Status  func() any          // what GET /api/v1/status answers
+	SignIn  *signin.Store
+	Status  func() any // what GET /api/v1/status answers
 	Version string
 	NodeID  uint16
 	Log     *slog.Logger

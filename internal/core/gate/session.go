@@ -19,6 +19,9 @@ import (
 // SessionLife is how long a bearer session lives (formats.md, profile).
 const SessionLife = 24 * time.Hour
 
+// EnrolLife is how long one lives that a link opened.
+const EnrolLife = time.Hour
+
 // maxSessions bounds what one principal may hold; the oldest gives way.
 const maxSessions = 64
 
@@ -173,7 +176,11 @@ func (b *build) openSession(by identity.Actor, user resource.Ref, replaces strin
 	if err != nil {
 		return expires, err
 	}
-	expires = clock.Add(SessionLife).UTC().Truncate(time.Second)
+	life := SessionLife
+	if by.Proof == identity.ProofLink {
+		life = EnrolLife
+	}
+	expires = clock.Add(life).UTC().Truncate(time.Second)
 	b.group.Revoke = append(b.group.Revoke, revoke...)
 	b.group.Open = append(b.group.Open, store.Session{
 		Hash: hash, Kind: user.Kind, Tenant: user.Tenant, Name: user.Name, Epoch: b.g.epoch,

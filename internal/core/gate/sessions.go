@@ -53,8 +53,12 @@ func (g *Gate) OwnSessions(token string) ([]OwnSession, error) {
 	return out, nil
 }
 
+// People stands for all other sessions but the machine's own, which somebody
+// opened who needed no proof that could have been stolen.
+const People = "people"
+
 // EndSessions ends other sessions of whom the token stands for: the one named
-// by id, or with "" all but the token's own. Each has its leaf; when it returns
+// by id, all with "", or those of People. Each has its leaf; when it returns
 // they are gone from memory and disk, and the next request by one is refused.
 func (g *Gate) EndSessions(ctx context.Context, by identity.Actor, token, id string) (ended int, err error) {
 	m := &member{ctx: ctx, done: make(chan struct{})}
@@ -69,9 +73,10 @@ func (g *Gate) EndSessions(ctx context.Context, by identity.Actor, token, id str
 			return unauthenticated()
 		}
 		gone := slices.DeleteFunc(b.sessions(), func(x store.Session) bool {
-			return !sessionOf(x, user) || bytes.Equal(x.Hash, mine[:]) || id != "" && hex.EncodeToString(x.Hash[:sessionID]) != id
+			return !sessionOf(x, user) || bytes.Equal(x.Hash, mine[:]) || id == People && x.Proof == string(identity.ProofMachine) ||
+				id != "" && id != People && hex.EncodeToString(x.Hash[:sessionID]) != id
 		})
-		if id != "" && len(gone) == 0 {
+		if id != "" && id != People && len(gone) == 0 {
 			return fault.New(fault.NotFound, "there is no such session of yours, or it is the one that asks", "您没有此会话,或它就是当前会话")
 		}
 		for _, x := range gone {

@@ -100,7 +100,7 @@ func (s *Store) Set(ctx context.Context, by identity.Actor, user resource.Ref, u
 // SetApp replaces the app of somebody who typed his password again. Errors: as
 // Set; forbidden for a wrong password.
 func (s *Store) SetApp(ctx context.Context, by identity.Actor, user resource.Ref, uid, typed, code string) error {
-	if err := s.same(ctx, by, user, uid, typed); err != nil {
+	if err := s.Confirm(ctx, by, user, uid, typed); err != nil {
 		return err
 	}
 	return s.save(ctx, by, user, uid, "set-codes", code, func(ref secret.Ref, step int64) error {
@@ -111,7 +111,7 @@ func (s *Store) SetApp(ctx context.Context, by identity.Actor, user resource.Ref
 // SetPassword replaces the password of somebody who typed the old one. Errors:
 // as SetApp.
 func (s *Store) SetPassword(ctx context.Context, by identity.Actor, user resource.Ref, uid, old, typed string) error {
-	if err := s.same(ctx, by, user, uid, old); err != nil {
+	if err := s.Confirm(ctx, by, user, uid, old); err != nil {
 		return err
 	}
 	if old == typed {
@@ -139,8 +139,9 @@ func (s *Store) fresh(ctx context.Context, user resource.Ref, typed string) (str
 	return s.hasher.Hash(ctx, p)
 }
 
-// same asks somebody who is signed in for his password again.
-func (s *Store) same(ctx context.Context, by identity.Actor, user resource.Ref, uid, typed string) error {
+// Confirm asks somebody who is signed in for his password again. Errors:
+// forbidden; exhausted.
+func (s *Store) Confirm(ctx context.Context, by identity.Actor, user resource.Ref, uid, typed string) error {
 	try := brake{kind: browser, key: uid}
 	if err := s.slow.take(s.opt.Now(), try); err != nil {
 		return err
