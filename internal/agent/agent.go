@@ -242,7 +242,9 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("edge records", func(ctx context.Context) error { return c.followEdge(ctx, c.keeper.Feed()) })
 	run.Go(func() { c.keeper.Run(ctx) })
 	part("edge", func(ctx context.Context) error { return c.edge.Serve(ctx, c.doors.edgeHTTP, c.doors.edgeHTTPS) })
-	part("console", func(ctx context.Context) error { return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Config.Console.Names, c.opt.Log) })
+	part("console", func(ctx context.Context) error {
+		return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Config.Console.Names, c.opt.Log)
+	})
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
 	run.Go(func() { c.announce(ctx) })

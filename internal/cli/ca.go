@@ -27,7 +27,7 @@ func (a *app) ca() *cobra.Command {
 // trust.
 func (a *app) caTrust() *cobra.Command {
 	var file string
-	var remove bool
+	var t trusting
 	cmd := &cobra.Command{
 		Use: "trust", Args: cobra.NoArgs,
 		Short: a.t("Let this machine's programs and your browsers trust the cell's certificates", "让本机程序和您的浏览器信任集群证书"),
@@ -38,11 +38,13 @@ func (a *app) caTrust() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.trust(pemText, remove)
+			return a.trust(pemText, t)
 		},
 	}
 	cmd.Flags().StringVar(&file, "ca", "", a.t("file of the authority, ca.pem (default: the profile's)", "CA 证书文件 ca.pem(默认取自配置)"))
-	cmd.Flags().BoolVar(&remove, "remove", false, a.t("trust it no longer", "撤销信任"))
+	cmd.Flags().BoolVar(&t.system, "system", true, a.t("change the system's store", "更改系统证书库"))
+	cmd.Flags().BoolVar(&t.browsers, "browsers", true, a.t("change the browsers' stores", "更改浏览器证书库"))
+	cmd.Flags().BoolVar(&t.remove, "remove", false, a.t("trust it no longer", "撤销信任"))
 	return cmd
 }
 
@@ -70,7 +72,10 @@ var systemStores = []struct{ dir, program string }{
 	{"/usr/share/pki/trust/anchors", "update-ca-certificates"},       // SUSE
 }
 
-func (a *app) trust(text string, remove bool) error {
+// trusting says which stores are changed, and how.
+type trusting struct{ system, browsers, remove bool }
+
+func (a *app) trust(text string, t trusting) error {
 	block, rest := pem.Decode([]byte(text))
 	if block == nil || len(strings.TrimSpace(string(rest))) > 0 {
 		return fault.New(fault.Invalid, "want exactly one certificate in PEM", "应为恰好一个 PEM 证书")
@@ -82,13 +87,17 @@ func (a *app) trust(text string, remove bool) error {
 	sum := sha256.Sum256(cert.Raw)
 	name := "dun-" + hex.EncodeToString(sum[:8])
 	a.say("%s\n  SHA-256 %X", "%s\n  SHA-256 %X", cert.Subject.CommonName, sum)
-	done, err := a.trustSystem(name, text, remove)
-	if err != nil {
-		return err
+	var done bool
+	if t.system {
+		if done, err = a.trustSystem(name, text, t.remove); err != nil {
+			return err
+		}
 	}
-	n, err := a.trustBrowsers(name, text, remove)
-	if err != nil {
-		return err
+	n := 0
+	if t.browsers {
+		if n, err = a.trustBrowsers(name, text, t.remove); err != nil {
+			return err
+		}
 	}
 	if !done && n == 0 {
 		return fault.New(fault.Unavailable, "no store was changed: be root for the system's, and have certutil (libnss3-tools) for the browsers'", "未更改任何证书库:系统证书库需要 root,浏览器证书库需要 certutil(libnss3-tools)")

@@ -29,8 +29,9 @@ type Eyes struct {
 	messages []string
 }
 
-// Open starts chromium; shots is the folder for pictures, "" = a temporary one. It trusts the one key that the cell showed to a client
-// who checked it against the cell's authority: a person imports ca.pem.
+// Open starts chromium; shots is the folder for pictures, "" = a temporary one.
+// It trusts the one key that the cell showed to a client who checked it against
+// the cell's authority.
 func Open(t *testing.T, cell *lab.Cell, shots string) *Eyes {
 	t.Helper()
 	res, err := cell.API.Get(cell.Profile.Server + "/enter")
@@ -39,9 +40,21 @@ func Open(t *testing.T, cell *lab.Cell, shots string) *Eyes {
 	}
 	res.Body.Close()
 	key := sha256.Sum256(res.TLS.PeerCertificates[0].RawSubjectPublicKeyInfo)
+	return open(t, cell, shots, chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])))
+}
+
+// OpenAt is Open for a person whose home is given and who reaches this machine
+// under a name; the browser trusts what it finds there, and nothing else.
+func OpenAt(t *testing.T, cell *lab.Cell, shots, home, name string) *Eyes {
+	t.Helper()
+	return open(t, cell, shots, chromedp.Env("HOME="+home), chromedp.Flag("host-resolver-rules", "MAP "+name+" 127.0.0.1"))
+}
+
+func open(t *testing.T, cell *lab.Cell, shots string, more ...chromedp.ExecAllocatorOption) *Eyes {
+	t.Helper()
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox,
-		chromedp.Flag("ignore-certificate-errors-spki-list", base64.StdEncoding.EncodeToString(key[:])),
 		chromedp.Flag("user-data-dir", t.TempDir()), chromedp.Flag("disable-background-networking", true))
+	opts = append(opts, more...)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancel)
 	ctx, stop := context.WithTimeout(ctx, 3*lab.Wait)
