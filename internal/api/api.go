@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/deposit"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -37,6 +38,7 @@ type Options struct {
 	Gate    *gate.Gate
 	Events  EventLog
 	Checks  *assurance.Registry // nil = none here
+	Secrets deposit.Secrets     // nil = none are kept here
 	Status  func() any          // what GET /api/v1/status answers
 	Version string
 	NodeID  uint16
