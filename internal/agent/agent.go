@@ -181,7 +181,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 func (c *cell) edgeOptions() edge.Options {
 	var ignored resource.Report // Complete has checked them
 	return edge.Options{
-		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
 		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}

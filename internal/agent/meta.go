@@ -14,6 +14,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/file"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/views"
 )
@@ -57,6 +58,15 @@ func (c *Config) RootKey() ([]byte, error) {
 		return nil, dirError(name, err)
 	}
 	return b, nil
+}
+
+// openKey opens a secret of a record for the edge of this node. It waits for
+// nothing: before meta.db is open there is none.
+func (c *cell) openKey(ctx context.Context, owner resource.Ref, ref secret.Ref, purpose string) (secret.Value, error) {
+	if !c.up.Load() {
+		return secret.Value{}, fault.New(fault.Unavailable, "the secrets are not open yet", "机密尚未打开")
+	}
+	return c.secrets.OpenOf(ctx, identity.Service(edgeService), owner, ref, purpose)
 }
 
 // recordSecret puts the use of a secret into the audit log.

@@ -38,11 +38,16 @@ func newCertificates(e *Edge) *certificates {
 	return &certificates{edge: e, all: map[string]*certificate{}}
 }
 
-// get implements tls.Config.GetCertificate.
+// get implements tls.Config.GetCertificate: the tenant's own certificate, else
+// one that the cell signs.
 func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := noSite
 	if s := c.edge.snap.Load(); s != nil {
-		if known := s.configured(serverName(hello.ServerName, hello.Conn.LocalAddr())); known != "" {
+		host := serverName(hello.ServerName, hello.Conn.LocalAddr())
+		if known := s.configured(host); known != "" {
+			if own := s.own.find(s.lookup(host), host); own != nil {
+				return own, nil
+			}
 			name = known
 		}
 	}
