@@ -241,6 +241,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("console", func(ctx context.Context) error { return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Log) })
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
+	run.Go(func() { c.watchCertificates(ctx) })
 	run.Go(func() { c.announce(ctx) })
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

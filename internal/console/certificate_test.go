@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 )
 
@@ -47,5 +49,34 @@ func TestACertificateIsUploadedWithItsKey(t *testing.T) {
 	res, _ = h.call("POST", "/certificates/new", form)
 	if res.StatusCode != 303 || res.Header.Get("Location") != "/records/certificates/platform/shop?done=saved" || strings.Join(got, "|") != dayzero.Operator.Name+"|platform|shop|c1\nc2\n|k-secret\n" {
 		t.Errorf("%d %s %q", res.StatusCode, res.Header.Get("Location"), got)
+	}
+}
+
+// The first page names what has expired.
+func TestTheFirstPageNamesAnExpiredCertificate(t *testing.T) {
+	h := newHouse(t)
+	h.signIn(dayzero.Operator)
+	if _, body := h.call("GET", "/", nil); strings.Contains(body, "tile-title\"><a href=\"/records/certificates") {
+		t.Error("a tile of nothing")
+	}
+	k, err := h.gate.Registry().Kind("Certificate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := resource.ParseYAML([]byte(k.Example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := resource.Ref{Kind: "Certificate", Tenant: "platform", Name: "shop"}
+	if _, err := h.gate.Apply(t.Context(), gate.Request{Actor: identity.Actor{Principal: dayzero.Operator}, Changes: []gate.Change{{Op: gate.Put, Ref: ref, Document: docs[0]}}}); err != nil {
+		t.Fatal(err)
+	}
+	for condition, want := range map[string]string{"expired": "expired: platform/shop", "expiring": "end soon: platform/shop", "half": "without a key: platform/shop", "ready": "all hold"} {
+		if _, err := h.gate.SetStatus(t.Context(), identity.Service("certificates"), ref, map[string]any{"condition": condition, "serving": true}); err != nil {
+			t.Fatal(err)
+		}
+		if _, body := h.call("GET", "/", nil); !strings.Contains(body, want) || strings.Contains(body, `class="tile bad"`) != (condition == "expired") {
+			t.Errorf("%s: not told as %q", condition, want)
+		}
 	}
 }

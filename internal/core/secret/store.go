@@ -221,3 +221,31 @@ func ended(err error) error {
 	}
 	return err
 }
+
+// Owned is what may be known of a secret without opening it.
+type Owned struct {
+	Ref     Ref
+	Owner   resource.Ref
+	Purpose string
+	Created time.Time
+}
+
+// Owned lists the secrets of all records of a kind, so that those can be
+// forgotten whose record went.
+func (s *Store) Owned(ctx context.Context, kind string) (out []Owned, err error) {
+	rows, err := s.opt.DB.Reader.QueryContext(ctx, `SELECT ref, kind, tenant, name, uid, purpose, created FROM secrets WHERE kind = ? ORDER BY created, ref`, kind)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o Owned
+		var at int64
+		if err := rows.Scan(&o.Ref, &o.Owner.Kind, &o.Owner.Tenant, &o.Owner.Name, &o.Owner.UID, &o.Purpose, &at); err != nil {
+			return nil, unavailable(err)
+		}
+		o.Created = time.UnixMicro(at).UTC()
+		out = append(out, o)
+	}
+	return out, rows.Err()
+}
