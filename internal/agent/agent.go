@@ -19,6 +19,7 @@ import (
 	"github.com/dun-sec/dun/internal/agent/kernel"
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/challenges"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -85,7 +86,10 @@ type cell struct {
 	secrets *secret.Store
 	views   *views.Store
 	started time.Time
-	up      atomic.Bool // all of the above is set
+
+	challenges *challenges.Set // of ACME authorities
+
+	up atomic.Bool // all of the above is set
 
 	mu      sync.Mutex
 	gate    *gate.Gate // nil while the store does not open
@@ -101,7 +105,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	c := &cell{opt: opt, started: opt.Now()}
+	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now)}
 	var stop closers
 	defer func() {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -181,7 +185,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 func (c *cell) edgeOptions() edge.Options {
 	var ignored resource.Report // Complete has checked them
 	return edge.Options{
-		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
 		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}

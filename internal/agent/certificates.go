@@ -22,6 +22,7 @@ func (c *cell) watchCertificates(ctx context.Context) {
 	}
 	err := certificates.Run(ctx, certificates.Options{
 		Gate: c.running(), Events: c.events, Secrets: c.secrets, Clock: clock.New(), Log: c.opt.Log.With("part", "certificates"),
+		Dial: c.dialer().For, Challenges: c.challenges,
 	})
 	if err != nil && ctx.Err() == nil {
 		c.opt.Log.Error("certificates are not watched", "err", err)

@@ -1,19 +1,23 @@
 // Package certificates watches over every Certificate: it says in the status how
-// long the pair in force lives, tells by an event when it is about to end, and
-// forgets private keys whose record went. It owns the status of certificates and
-// reads nothing else; what serves is the edge's, and a key is never opened here.
+// long the pair in force lives, tells by an event when it is about to end, gets
+// and renews those that name an ACME authority, and forgets private keys whose
+// record went. It owns the status of certificates and reads no other kind; what
+// serves is the edge's. It never opens the key of a certificate.
 package certificates
 
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/challenges"
 	"github.com/dun-sec/dun/internal/core/clock"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/govern/certificates/acme"
 	"github.com/dun-sec/dun/internal/kinds/edge"
 )
 
@@ -30,23 +34,31 @@ type Gate interface {
 	Watch(identity.Actor, []string, func(*resource.Object) bool) (resource.Feed, error)
 }
 
-// Options of a controller. All but Secrets are needed.
+// Options of a controller. Gate, Events, Clock and Log are needed.
 type Options struct {
 	Gate    Gate
 	Events  interface{ Add(events.Event) }
-	Secrets Secrets // nil = none are forgotten
+	Secrets Secrets // nil = none are forgotten, and none are made
 	Clock   clock.Clock
 	Log     *slog.Logger
+
+	// Without these no authority is asked.
+	Dial       func(tenant string) acme.DialFunc
+	Challenges *challenges.Set
 }
 
 // Run watches until ctx ends, which returns nil, or the feed fails.
 func Run(ctx context.Context, opt Options) error {
-	w := &watch{opt: opt, actor: identity.Service(edge.CertificateOwner), all: map[resource.Ref]*resource.Object{}}
+	w := &watch{
+		opt: opt, actor: identity.Service(edge.CertificateOwner), all: map[resource.Ref]*resource.Object{},
+		ordering: map[string]bool{}, answers: make(chan answer),
+	}
 	feed, err := opt.Gate.Watch(w.actor, []string{"Certificate"}, nil)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	defer w.workers.Wait()
 	defer cancel()
 	batches, failed := make(chan resource.Batch), make(chan error, 1)
 	go func() {
@@ -70,6 +82,8 @@ func Run(ctx context.Context, opt Options) error {
 		case err = <-failed:
 		case b := <-batches:
 			w.take(ctx, b)
+		case a := <-w.answers:
+			w.answered(ctx, a)
 		case <-timer.C():
 			w.look(ctx)
 		}
@@ -92,6 +106,10 @@ type watch struct {
 	next   time.Time // when something changes by itself
 	swept  time.Time // when the secrets were looked through
 	gone   bool      // a record went since
+
+	ordering map[string]bool // accounts that an order is under way for
+	answers  chan answer
+	workers  sync.WaitGroup
 }
 
 // take brings what moved in.
@@ -153,6 +171,13 @@ func (w *watch) judge(ctx context.Context, o *resource.Object, now time.Time) *r
 	s, next := statusOf(o, now)
 	if !next.IsZero() {
 		w.soon(next)
+	}
+	if at, ok := wanted(o, s, now); ok {
+		if now.Before(at) {
+			w.soon(at)
+		} else {
+			w.order(ctx, o, now)
+		}
 	}
 	if warns(old, s) { // before the status says so: rather told twice than never
 		w.warn(o, s)

@@ -21,13 +21,20 @@ const (
 )
 
 // statusOf is how a certificate stands now, and when that changes by itself;
-// zero = never.
+// zero = never. What an authority said last is taken over.
 func statusOf(o *resource.Object, now time.Time) (*edge.CertificateStatus, time.Time) {
+	spec := o.Spec.(*edge.CertificateSpec)
 	chainPEM, _, serving := edge.InForce(o)
-	if !serving {
-		chainPEM = o.Spec.(*edge.CertificateSpec).Chain
-	}
 	s := &edge.CertificateStatus{Condition: edge.CertificateHalf, Serving: serving}
+	if spec.ACME != nil {
+		s.Condition = edge.CertificatePending
+		if old, _ := o.Status.(*edge.CertificateStatus); old != nil {
+			s.Trouble, s.Failures, s.Asked, s.Next, s.For = old.Trouble, old.Failures, old.Asked, old.Next, old.For
+		}
+	}
+	if !serving {
+		chainPEM = spec.Chain
+	}
 	chain, why := edge.ParseChain(chainPEM)
 	if why != nil {
 		return s, time.Time{}
@@ -40,10 +47,14 @@ func statusOf(o *resource.Object, now time.Time) (*edge.CertificateStatus, time.
 	s.Issuer = clip(leaf.Issuer.String())
 	sum := sha256.Sum256(leaf.Raw)
 	s.Fingerprint = hex.EncodeToString(sum[:])
-	days, next := stage(to, now)
 	if !serving {
 		return s, time.Time{}
 	}
+	most := to.Sub(from)
+	if spec.ACME != nil {
+		most /= 3 // what renews itself is a matter for people only later
+	}
+	days, next := stage(to, now, most)
 	switch {
 	case days == nil && edge.Whole(o):
 		s.Condition = edge.CertificateReady
@@ -57,14 +68,17 @@ func statusOf(o *resource.Object, now time.Time) (*edge.CertificateStatus, time.
 }
 
 // stage is the smallest of warnAt that is reached; nil = none is yet. next is
-// when the following one will be.
-func stage(end, now time.Time) (days *int, next time.Time) {
+// when the following one will be. Stages of most and longer are left out.
+func stage(end, now time.Time, most time.Duration) (days *int, next time.Time) {
 	for _, d := range warnAt {
-		if at := end.Add(-time.Duration(d) * day); !now.Before(at) {
-			return &d, next
-		} else {
-			next = at
+		if time.Duration(d)*day >= most {
+			break
 		}
+		at := end.Add(-time.Duration(d) * day)
+		if !now.Before(at) {
+			return &d, next
+		}
+		next = at
 	}
 	return nil, next
 }

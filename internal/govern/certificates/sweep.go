@@ -18,6 +18,8 @@ const (
 // Secrets is what the controller asks of core/secret.
 type Secrets interface {
 	Owned(ctx context.Context, kind string) ([]secret.Owned, error)
+	Put(ctx context.Context, a identity.Actor, owner resource.Ref, purpose string, v secret.Value) (secret.Ref, error)
+	OpenOf(ctx context.Context, a identity.Actor, owner resource.Ref, ref secret.Ref, purpose string) (secret.Value, error)
 	Delete(ctx context.Context, a identity.Actor, ref secret.Ref) error
 }
 

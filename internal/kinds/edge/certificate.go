@@ -15,6 +15,7 @@ const KeyPurpose = "certificate-key"
 // CertificateSpec is the public half of a certificate.
 type CertificateSpec struct {
 	Chain string `json:"chain,omitempty" max:"24576" en:"Certificate chain" zh:"证书链" help:"PEM: the certificate itself first, then those that sign it; at most 8, 24 KiB. Never the private key" help_zh:"PEM:先是证书本身,随后是签发证书;至多 8 张、24 KiB。切勿放入私钥"`
+	ACME  *ACME  `json:"acme,omitempty" en:"ACME" zh:"ACME" help:"Got and renewed by itself, instead of a chain" help_zh:"自动申请和续期,代替证书链"`
 }
 
 // CertificateState is the pair in force: a sealed key and the chain that it
@@ -31,11 +32,12 @@ const (
 	CertificateHalf     = "half"     // the key of the chain is missing
 	CertificateExpiring = "expiring" // 30 days or less
 	CertificateExpired  = "expired"
+	CertificatePending  = "pending" // none was got of the authority yet
 )
 
 // CertificateStatus is how long the pair in force lives and whether it is whole.
 type CertificateStatus struct {
-	Condition   string     `json:"condition" enum:"ready,half,expiring,expired" en:"Condition" zh:"状况" help:"ready, half (the key of the chain is missing), expiring (30 days or less) or expired" help_zh:"ready、half(缺少证书链的私钥)、expiring(30 天以内)或 expired"`
+	Condition   string     `json:"condition" enum:"ready,half,expiring,expired,pending" en:"Condition" zh:"状况" help:"ready, half (the key of the chain is missing), expiring (30 days or less; of ACME 14), expired, or pending (the authority gave none yet)" help_zh:"ready、half(缺少证书链的私钥)、expiring(30 天以内,ACME 为 14 天)、expired 或 pending(证书机构尚未签发)"`
 	Serving     bool       `json:"serving" en:"Serving" zh:"服务中" help:"A pair of chain and key is in force" help_zh:"有一对证书链和私钥已生效"`
 	Names       []string   `json:"names,omitempty" en:"Names" zh:"名称" help:"That the certificate in force covers; the first 64" help_zh:"生效证书覆盖的名称;前 64 个"`
 	NotBefore   *time.Time `json:"notBefore,omitempty" en:"Valid from" zh:"生效时间"`
@@ -43,6 +45,12 @@ type CertificateStatus struct {
 	Issuer      string     `json:"issuer,omitempty" en:"Issuer" zh:"签发者"`
 	Fingerprint string     `json:"fingerprint,omitempty" en:"Fingerprint" zh:"指纹" help:"SHA-256 of the certificate, in hex" help_zh:"证书的 SHA-256,十六进制"`
 	Warned      *int       `json:"warned,omitempty" en:"Warned at" zh:"已提醒" help:"Days before the end that an event told last: 30, 14, 7, 1; 0 = it has expired" help_zh:"最近一次事件提醒的剩余天数:30、14、7、1;0 = 已过期"`
+
+	Trouble  string     `json:"trouble,omitempty" en:"Trouble" zh:"问题" help:"Why the authority gave none when it was asked last; what is in force serves on" help_zh:"最近一次向证书机构申请失败的原因;已生效的证书继续服务"`
+	Failures int        `json:"failures,omitempty" en:"Failures" zh:"失败次数" help:"In a row" help_zh:"连续次数"`
+	Asked    *time.Time `json:"asked,omitempty" en:"Asked" zh:"申请时间" help:"When the authority was asked last" help_zh:"最近一次申请的时间"`
+	Next     *time.Time `json:"next,omitempty" en:"Next" zh:"下次申请" help:"When it is asked again" help_zh:"下次申请的时间"`
+	For      string     `json:"for,omitempty" max:"64" en:"Asked for" zh:"申请内容" help:"Fingerprint of what was asked for; who changes that need not wait for the next try" help_zh:"申请内容的指纹;更改申请内容后会立即重试"`
 }
 
 // Certificate declares the kind.
@@ -59,7 +67,7 @@ func Certificate() *resource.Kind {
 		},
 		Example: certificateExample, Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"edge"},
 		NewState: func() any { return new(CertificateState) }, NewStatus: func() any { return new(CertificateStatus) }, StatusOwner: CertificateOwner,
-		Verbs: []resource.Verb{putKey()},
+		Verbs: []resource.Verb{putKey(), issue()},
 	}, resource.Behaviour[CertificateSpec]{Validate: validateCertificate})
 }
 
@@ -68,6 +76,9 @@ func putKey() resource.Verb {
 		resource.Verb{Name: "key", Title: resource.T("Put the private key", "存入私钥"), Doc: resource.T("Seals the private key of the chain: one unencrypted PEM block, at most 16 KiB. It is refused when it does not belong to the chain.", "封存证书链的私钥:一个未加密的 PEM 块,至多 16 KiB。与证书链不匹配时拒绝。")},
 		resource.Secret{Max: maxKeyPEM, Check: checkKey},
 		func(a resource.Act[CertificateSpec, CertificateState, resource.Sealed]) error {
+			if a.Spec.ACME != nil {
+				return resource.Refuse("its key is made with the certificate that the authority gives", "该证书的私钥随证书机构签发的证书一同生成")
+			}
 			chain, why := ParseChain(a.Spec.Chain)
 			if why != nil || PublicKeyHash(chain[0].PublicKey) != a.Input.Fingerprint {
 				return resource.Refuse("the chain was changed meanwhile; put its key again", "证书链已更改;请重新存入其私钥")
@@ -92,14 +103,24 @@ func InForce(o *resource.Object) (chain, key string, ok bool) {
 	return state.Chain, state.Key, true
 }
 
-// Whole reports whether the chain that people want has its key.
+// Whole reports whether what people want is in force: the chain of the spec
+// with its key, or a certificate of the authority for every name.
 func Whole(o *resource.Object) bool {
 	chain, _, ok := InForce(o)
-	return ok && chain == o.Spec.(*CertificateSpec).Chain
+	s := o.Spec.(*CertificateSpec)
+	if !ok || s.ACME == nil {
+		return ok && chain == s.Chain
+	}
+	c, why := ParseChain(chain)
+	return why == nil && s.ACME.Covers(Names(c[0]))
 }
 
 func namesOf(o *resource.Object) []string {
-	c, why := ParseChain(o.Spec.(*CertificateSpec).Chain)
+	s := o.Spec.(*CertificateSpec)
+	if s.ACME != nil {
+		return s.ACME.Names
+	}
+	c, why := ParseChain(s.Chain)
 	if why != nil {
 		return nil
 	}
@@ -121,8 +142,15 @@ func validUntil(o *resource.Object) string {
 }
 
 func validateCertificate(_ *resource.Metadata, s *CertificateSpec, r *resource.Report) {
-	if s.Chain == "" {
-		r.Add("spec.chain", "is required", "为必填项")
+	switch {
+	case s.ACME != nil && s.Chain != "":
+		r.Add("spec.acme", "give a chain or acme, not both", "chain 与 acme 只能二选一")
+		return
+	case s.ACME != nil:
+		validateACME(s.ACME, r)
+		return
+	case s.Chain == "":
+		r.Add("spec.chain", "is required, or acme", "chain 与 acme 须填一项")
 		return
 	}
 	chain, why := ParseChain(s.Chain)

@@ -88,7 +88,7 @@ func TestABadChainIsTold(t *testing.T) {
 		"leaf and authority": {leaf + caPEM, "", ""},
 		"leaf alone":         {leaf, "", ""},
 		"ed25519":            {one(ed, nil), "", ""},
-		"nothing":            {"", "is required", "必填"},
+		"nothing":            {"", "is required", "须填一项"},
 		"no PEM":             {"hello", "want certificates in PEM", "PEM"},
 		"rubbish behind":     {leaf + "x", "want certificates in PEM", "PEM"},
 		"a private key":      {leaf + keyPEM(t, key), "never stand in a record", "绝不能写入记录"},

@@ -58,6 +58,10 @@ func checkKey(o *resource.Object, content []byte, r *resource.Report) string {
 	if !ok {
 		return ""
 	}
+	if spec.ACME != nil {
+		r.Add("key", "it is got from an authority, with a key of its own", "该证书由证书机构签发,私钥随之生成")
+		return ""
+	}
 	key, why := ParseKey(content)
 	if why != nil {
 		r.Add("key", "%s", "%s", *why)

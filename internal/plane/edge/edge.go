@@ -42,6 +42,12 @@ type Issuer interface {
 	Certificate(ctx context.Context, host string) (*tls.Certificate, error)
 }
 
+// Challenges answers ACME authorities for a tenant's hosts.
+type Challenges interface {
+	HTTP(tenant, host, path string) (answer string, ok bool)
+	TLS(tenant, host string) *tls.Certificate // nil = none is asked for
+}
+
 // Recorder takes events; Add never blocks.
 type Recorder interface{ Add(events.Event) }
 
@@ -55,6 +61,7 @@ type Options struct {
 	NodeID     uint16                       // part of request ids (formats.md, Event and ids)
 	Issuer     Issuer                       // nil = Serve refuses an HTTPS listener
 	Keys       KeyOpener                    // nil = Certificates are not served
+	Challenges Challenges                   // of ACME authorities; nil = none are answered
 	Dial       func(tenant string) DialFunc // the only dialer; nil = every origin is unreachable
 	Events     Recorder                     // nil = events are dropped
 	Mask       func(string) string          // hides secrets in "name=value" text; nil = matched text is left out of events
