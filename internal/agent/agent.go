@@ -19,6 +19,7 @@ import (
 	"github.com/dun-sec/dun/internal/agent/kernel"
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/challenges"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -89,7 +90,10 @@ type cell struct {
 	signin  *signin.Store
 	views   *views.Store
 	started time.Time
-	up      atomic.Bool // all of the above is set
+
+	challenges *challenges.Set // of ACME authorities
+
+	up atomic.Bool // all of the above is set
 
 	mu      sync.Mutex
 	gate    *gate.Gate // nil while the store does not open
@@ -105,7 +109,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	c := &cell{opt: opt, started: opt.Now()}
+	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now)}
 	var stop closers
 	defer func() {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -185,7 +189,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 func (c *cell) edgeOptions() edge.Options {
 	var ignored resource.Report // Complete has checked them
 	return edge.Options{
-		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
 		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}
@@ -247,6 +251,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	})
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
+	run.Go(func() { c.watchCertificates(ctx) })
 	run.Go(func() { c.announce(ctx) })
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

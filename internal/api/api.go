@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/deposit"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -39,7 +40,8 @@ type Options struct {
 	Events  EventLog
 	Checks  *assurance.Registry // nil = none here
 	SignIn  *signin.Store
-	Status  func() any // what GET /api/v1/status answers
+	Secrets deposit.Secrets // nil = none are kept here
+	Status  func() any      // what GET /api/v1/status answers
 	Version string
 	NodeID  uint16
 	Log     *slog.Logger

@@ -18,6 +18,10 @@ func (h kindHandler) life(one string, write []param) []operation {
 	k := h.k
 	for i := range k.Verbs {
 		v := &k.Verbs[i]
+		if v.Secret != nil {
+			out = append(out, h.secretOperation(one, v))
+			continue
+		}
 		out = append(out, operation{
 			id: v.Name + k.Name, method: http.MethodPost, path: one + "/" + v.Name, summary: v.Title.En + ": " + v.Doc.En, header: write, query: revision,
 			body: jsonType, bodyOptional: true, bodySchema: k.Name + "-" + v.Name, status: 200, reply: jsonType, replySchema: k.Name,

@@ -167,7 +167,9 @@ func (s *spec) schemas(reg *resource.Registry) {
 			status = map[string]any{"$ref": "#/components/schemas/" + k.Name + "Status"}
 		}
 		for i := range k.Verbs {
-			s.component(k.Name+"-"+k.Verbs[i].Name, k.Verbs[i].Schema())
+			if k.Verbs[i].Secret == nil {
+				s.component(k.Name+"-"+k.Verbs[i].Name, k.Verbs[i].Schema())
+			}
 		}
 		s.component(k.Name, map[string]any{
 			"type": "object", "title": k.Title.En, "description": k.Doc.En, "x-title-zh": k.Title.Zh,

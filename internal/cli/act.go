@@ -31,6 +31,9 @@ func (a *app) act() *cobra.Command {
 		var out []string
 		for _, k := range a.opt.Registry.All() {
 			for i := range k.Verbs {
+				if !k.Verbs[i].ForPeople() {
+					continue
+				}
 				out = append(out, k.Verbs[i].Name+"\t"+k.Title.In(a.lang)+": "+k.Verbs[i].Title.In(a.lang))
 			}
 		}
@@ -47,6 +50,9 @@ func (a *app) act() *cobra.Command {
 		v, err := k.FindVerb(args[0])
 		if err != nil {
 			return fault.New(fault.Invalid, "a %s has no verb %q; see dun explain kind %s", "%s 没有操作 %q;见 dun explain kind %s", k.Name, args[0], k.Short)
+		}
+		if v.Secret != nil {
+			return fault.New(fault.Invalid, "%s takes a secret: dun secret put %s NAME %s --file FILE", "%s 接受机密:dun secret put %s 名称 %s --file 文件", v.Name, k.Short, v.Name)
 		}
 		in, err := input(sets)
 		if err != nil {
@@ -100,7 +106,14 @@ func (a *app) verbs(k *resource.Kind) {
 	a.say("\nVerbs (dun do VERB %s NAME):", "\n操作(dun do 操作 %s 名称):", k.Short)
 	for i := range k.Verbs {
 		v := &k.Verbs[i]
+		if v.By != "" {
+			continue
+		}
 		fmt.Fprintf(a.opt.Out, "  %s  %s  %s\n", v.Name, v.Title.In(a.lang), v.Doc.In(a.lang))
+		if v.Secret != nil {
+			fmt.Fprintf(a.opt.Out, "    dun secret put %s NAME %s --file FILE\n", k.Short, v.Name)
+			continue
+		}
 		for _, f := range v.Fields() {
 			typ := f.Type.In(a.lang)
 			if len(f.Enum) > 0 {

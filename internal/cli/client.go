@@ -121,6 +121,24 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 	if len(r.query) > 0 {
 		u += "?" + r.query.Encode()
 	}
+	return c.sendTo(ctx, r, u, body)
+}
+
+// sendRaw sends bytes as they are, for a secret.
+func (c *client) sendRaw(ctx context.Context, method, path string, content []byte, header map[string]string) (*reply, error) {
+	res, err := c.sendTo(ctx, request{method: method, contentType: "application/octet-stream", header: header}, c.profile.Server+path, bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(res.Body, maxReply))
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	return &reply{res.Header, b}, nil
+}
+
+func (c *client) sendTo(ctx context.Context, r request, u string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, u, body)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "profile %s: server %q is no address", "配置 %s:server %q 不是有效地址", c.file, c.profile.Server).Because(err)

@@ -73,7 +73,7 @@ func listPage(v *visit, t *table) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			if t.kind.Name == homeKind && v.c.opt.UploadCertificate != nil {
+			if (t.kind.Name == homeKind || t.kind.Name == certificateKind) && v.c.opt.UploadCertificate != nil {
 				templ_7745c5c3_Err = part.LinkButton(v.t("Upload a certificate", "上传证书"), "/certificates/new", false).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err

@@ -18,7 +18,7 @@ func emptyList(v *visit, t *table) string {
 func bulkActions(v *visit, k *resource.Kind) []part.Option {
 	out := []part.Option{{Value: "label", Text: v.t("Label", "打标签")}, {Value: "delete", Text: v.t("Delete", "删除")}}
 	for i := range k.Verbs {
-		if len(k.Verbs[i].Inputs()) == 0 {
+		if k.Verbs[i].ForPeople() && len(k.Verbs[i].Inputs()) == 0 {
 			out = append(out, part.Option{Value: "verb:" + k.Verbs[i].Name, Text: k.Verbs[i].Title.In(v.lang)})
 		}
 	}

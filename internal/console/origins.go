@@ -1,13 +1,24 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
+
+// certificateKind is what an upload makes.
+const certificateKind = "Certificate"
+
+// uploadPath is the page that replaces a certificate and its key.
+func uploadPath(o *resource.Object) string {
+	return "/certificates/new?" + url.Values{"tenant": {o.Metadata.Tenant}, "name": {o.Metadata.Name}}.Encode()
+}
 
 // OriginAnswer is what an origin said when it was tried.
 type OriginAnswer struct {
@@ -67,17 +78,26 @@ func (c *Console) certificate(v *visit) error {
 	if c.opt.UploadCertificate == nil {
 		return nothingHere()
 	}
-	f := v.r.PostFormValue
-	var trouble *fault.Error
-	if v.r.Method == http.MethodPost {
-		err := c.opt.UploadCertificate(v.r.Context(), v.actor, f("tenant"), f("name"), f("chain"), f("key"))
-		if err == nil {
-			http.Redirect(v.w, v.r, "/?done=saved", http.StatusSeeOther)
-			return nil
-		}
-		if trouble = fault.Of(err); trouble.Code == fault.Internal || trouble.Code == fault.Unavailable {
-			return err
-		}
+	k, err := c.opt.Gate.Registry().Kind(certificateKind)
+	if err != nil {
+		return nothingHere()
 	}
-	return v.render(http.StatusOK, certificatePage(v, f("tenant"), f("name"), f("chain"), trouble))
+	if err := v.r.ParseForm(); err != nil {
+		return fault.New(fault.Invalid, "the form cannot be read, or is too large", "表单无法读取或过大").Because(err)
+	}
+	tenant, name := v.r.Form.Get("tenant"), v.r.Form.Get("name") // from the link of a record, too
+	if v.r.Method != http.MethodPost {
+		return v.render(http.StatusOK, certificatePage(v, cmp.Or(tenant, v.actor.Principal.Tenant), name, "", nil))
+	}
+	f := func(name string) string { return strings.ReplaceAll(v.r.PostForm.Get(name), "\r\n", "\n") }
+	err = c.opt.UploadCertificate(v.r.Context(), v.actor, tenant, name, f("chain"), f("key"))
+	if err == nil {
+		http.Redirect(v.w, v.r, recordPath(k, tenant, name)+"?done=saved", http.StatusSeeOther)
+		return nil
+	}
+	trouble := fault.Of(err)
+	if trouble.Code == fault.Internal || trouble.Code == fault.Unavailable {
+		return err
+	}
+	return v.render(trouble.Code.Status(), certificatePage(v, tenant, name, f("chain"), trouble))
 }

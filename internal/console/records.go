@@ -61,7 +61,9 @@ func (c *Console) record(v *visit) error {
 func (v *visit) detail(k *resource.Kind, o *resource.Object) (*detail, error) {
 	names := []string{"update", "delete"}
 	for i := range k.Verbs {
-		names = append(names, k.Verbs[i].Name)
+		if k.Verbs[i].ForPeople() {
+			names = append(names, k.Verbs[i].Name)
+		}
 	}
 	d := &detail{kind: k, object: o, offers: v.c.opt.Gate.Offers(v.actor, o.Ref(), names...)}
 	for i := range k.Verbs {
@@ -302,6 +304,9 @@ func (c *Console) act(v *visit) error {
 	verb, err := k.FindVerb(v.r.PathValue("verb"))
 	if err != nil {
 		return err
+	}
+	if !verb.ForPeople() {
+		return nothingHere()
 	}
 	path := recordPath(k, o.Metadata.Tenant, o.Metadata.Name)
 	d := &draft{kind: k, verb: verb, object: o, inputs: verb.Inputs(), prefix: "input", revision: o.Metadata.Revision, wrong: map[string]string{}}

@@ -14,6 +14,7 @@ import (
 func All() []*resource.Kind {
 	return []*resource.Kind{
 		edge.Site(),
+		edge.Certificate(),
 		edge.Exclusion(),
 		edge.Ban(),
 		shield.Attack(),

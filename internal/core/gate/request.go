@@ -186,6 +186,9 @@ func (c *Change) act(k *resource.Kind) error {
 	if err != nil {
 		return err
 	}
+	if _, sealed := c.Input.(resource.Sealed); v.Secret != nil && !sealed {
+		return fault.New(fault.Invalid, "%q takes a secret, which is put by itself: dun secret put", "%q 接受机密,须单独存入:dun secret put", v.Name)
+	}
 	n, err := node(c.Input)
 	if err != nil {
 		return err

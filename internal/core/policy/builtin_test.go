@@ -23,10 +23,11 @@ func TestServicesMayDoNoMore(t *testing.T) {
 		may     func(tenant, kind, verb string) bool
 	}{
 		{"edge", func(_, kind, verb string) bool {
-			return verb == "read" && slices.Contains([]string{"Site", "Exclusion", "Ban", "Tenant"}, kind)
+			return verb == "read" && slices.Contains([]string{"Site", "Exclusion", "Ban", "Tenant", "Certificate"}, kind)
 		}},
 		{"dayzero", func(tenant, kind, _ string) bool { return tenant == "platform" && slices.Contains(access, kind) }},
 		{"attacks", func(_, kind, verb string) bool { return kind == "Attack" && (verb == "read" || verb == "create") }},
+		{"certificates", func(_, kind, verb string) bool { return kind == "Certificate" && verb == "read" }},
 		{"nobody", func(string, string, string) bool { return false }},
 	} {
 		who := resource.Ref{Kind: "Service", Tenant: "platform", Name: tt.service}

@@ -15,6 +15,8 @@ import (
 type Verb struct {
 	Name       string // path segment and Cedar action: "close" is "incident.close"
 	Title, Doc Text
+	Secret     *Secret // nil = it takes fields; else made with OnSecret
+	By         string  // service that alone carries it out; "" = whom policy allows
 
 	newInput func() any
 	do       func(o *Object, in any, at Moment, r *Report) error
@@ -87,8 +89,14 @@ func (v *Verb) Input(n *Node) (any, error) {
 	return in, fault.Fields(a.faults)
 }
 
+// ForPeople reports whether a person carries the verb out by filling in fields.
+func (v *Verb) ForPeople() bool { return v.Secret == nil && v.By == "" }
+
 // Perform changes the state of o, which the caller owns alone.
 func (v *Verb) Perform(o *Object, in any, at Moment) error {
+	if v.By != "" && (at.Actor.Kind != "Service" || at.Actor.Tenant != Platform || at.Actor.Name != v.By) {
+		return fault.New(fault.Forbidden, "only the service %s carries out %q", "只有服务 %s 可执行 %q", v.By, v.Name)
+	}
 	var r Report
 	if err := v.do(o, in, at, &r); err != nil {
 		return err

@@ -46,7 +46,7 @@ func (s *Store) SealTo(ctx context.Context, a identity.Actor, ref Ref, purpose s
 	if err != nil {
 		return nil, fmt.Errorf("seal to a node: %w", err)
 	}
-	v, err := s.open(ctx, a, ref, purpose, ActionSeal, node.String())
+	v, err := s.open(ctx, a, ref, purpose, ActionSeal, node.String(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -106,17 +106,24 @@ func (s *Store) Put(ctx context.Context, a identity.Actor, owner resource.Ref, p
 // purpose that it was put for; any other is not_found, as a secret that is not
 // there. The audit log is told before.
 func (s *Store) Open(ctx context.Context, a identity.Actor, ref Ref, purpose string) (Value, error) {
-	return s.open(ctx, a, ref, purpose, ActionOpen, "")
+	return s.open(ctx, a, ref, purpose, ActionOpen, "", nil)
 }
 
-func (s *Store) open(ctx context.Context, a identity.Actor, ref Ref, purpose, action, node string) (Value, error) {
+// OpenOf is Open for a reference that stands in a record: the secret must have
+// been put for this very record, so that whoever names another's reference has
+// nothing of it.
+func (s *Store) OpenOf(ctx context.Context, a identity.Actor, owner resource.Ref, ref Ref, purpose string) (Value, error) {
+	return s.open(ctx, a, ref, purpose, ActionOpen, "", &owner)
+}
+
+func (s *Store) open(ctx context.Context, a identity.Actor, ref Ref, purpose, action, node string, owner *resource.Ref) (Value, error) {
 	var r *row
 	var v Value
 	err := s.key.with(func(k Key) (err error) {
 		if r, err = find(ctx, s.opt.DB.Reader, ref); err != nil {
 			return err
 		}
-		if r.purpose != purpose {
+		if r.purpose != purpose || owner != nil && r.owner != *owner {
 			return missing(ref)
 		}
 		v, err = r.open(k)
@@ -213,4 +220,32 @@ func ended(err error) error {
 		return nil
 	}
 	return err
+}
+
+// Owned is what may be known of a secret without opening it.
+type Owned struct {
+	Ref     Ref
+	Owner   resource.Ref
+	Purpose string
+	Created time.Time
+}
+
+// Owned lists the secrets of all records of a kind, so that those can be
+// forgotten whose record went.
+func (s *Store) Owned(ctx context.Context, kind string) (out []Owned, err error) {
+	rows, err := s.opt.DB.Reader.QueryContext(ctx, `SELECT ref, kind, tenant, name, uid, purpose, created FROM secrets WHERE kind = ? ORDER BY created, ref`, kind)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o Owned
+		var at int64
+		if err := rows.Scan(&o.Ref, &o.Owner.Kind, &o.Owner.Tenant, &o.Owner.Name, &o.Owner.UID, &o.Purpose, &at); err != nil {
+			return nil, unavailable(err)
+		}
+		o.Created = time.UnixMicro(at).UTC()
+		out = append(out, o)
+	}
+	return out, rows.Err()
 }

@@ -1,4 +1,4 @@
-// Package edge holds the kinds of the front gate: Site, Exclusion and Ban. It
+// Package edge holds the kinds of the front gate: Site, Certificate, Exclusion and Ban. It
 // owns their words and their validation; the gate's work is plane/edge's.
 package edge
 
@@ -37,10 +37,11 @@ type SiteSpec struct {
 	Headers *Headers `json:"headers,omitempty" en:"Response headers" zh:"响应头"`
 }
 
-// TLS is how the site is reached over HTTPS. Its certificate is signed by the
-// cell's own authority.
+// TLS is how the site is reached over HTTPS. A host that no Certificate of the
+// tenant covers has one that the cell's own authority signs.
 type TLS struct {
-	Redirect bool `json:"redirect,omitempty" en:"Redirect to HTTPS" zh:"跳转到 HTTPS" help:"The clear door answers 308" help_zh:"明文端口返回 308"`
+	Certificate string `json:"certificate,omitempty" format:"name" en:"Certificate" zh:"证书" help:"Name of a Certificate of the same tenant; hosts that it does not cover have another. Default: the Certificate with the most specific name" help_zh:"同一租户的证书名;其未覆盖的域名使用其他证书。默认使用名称最具体的证书"`
+	Redirect    bool   `json:"redirect,omitempty" en:"Redirect to HTTPS" zh:"跳转到 HTTPS" help:"The clear door answers 308" help_zh:"明文端口返回 308"`
 }
 
 // Origin is one server of a Site.
@@ -106,7 +107,7 @@ spec:
   waf: {mode: block, paranoia: 1}
 `,
 		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"edge"},
-	}, resource.Behaviour[SiteSpec]{Validate: validateSite, Unique: claimHosts})
+	}, resource.Behaviour[SiteSpec]{Validate: validateSite, Unique: claimHosts, Refs: siteRefs})
 }
 
 // Mode is the WAF mode in force.
@@ -139,6 +140,13 @@ func origins(o *resource.Object) string {
 		out = append(out, g.URL)
 	}
 	return strings.Join(out, ",")
+}
+
+func siteRefs(m *resource.Metadata, s *SiteSpec) []resource.Reference {
+	if s.TLS == nil || s.TLS.Certificate == "" {
+		return nil
+	}
+	return []resource.Reference{{Path: "spec.tls.certificate", To: resource.Ref{Kind: "Certificate", Tenant: m.Tenant, Name: s.TLS.Certificate}}}
 }
 
 func claimHosts(_ *resource.Metadata, s *SiteSpec) []resource.Claim {

@@ -38,11 +38,16 @@ func newCertificates(e *Edge) *certificates {
 	return &certificates{edge: e, all: map[string]*certificate{}}
 }
 
-// get implements tls.Config.GetCertificate.
+// get implements tls.Config.GetCertificate: the tenant's own certificate, else
+// one that the cell signs.
 func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := noSite
 	if s := c.edge.snap.Load(); s != nil {
-		if known := s.configured(serverName(hello.ServerName, hello.Conn.LocalAddr())); known != "" {
+		host := serverName(hello.ServerName, hello.Conn.LocalAddr())
+		if known := s.configured(host); known != "" {
+			if own := s.own.find(s.lookup(host), host); own != nil {
+				return own, nil
+			}
 			name = known
 		}
 	}
@@ -135,7 +140,8 @@ func (e *Edge) tlsConfig() *tls.Config {
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
-		NextProtos:     []string{"h2", "http/1.1"},
-		GetCertificate: e.certs.get,
+		NextProtos:         []string{"h2", "http/1.1"},
+		GetCertificate:     e.certs.get,
+		GetConfigForClient: e.challenged,
 	}
 }

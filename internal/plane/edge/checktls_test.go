@@ -103,3 +103,19 @@ func TestAClearWayToAnOriginIsFound(t *testing.T) {
 		t.Errorf("when it is gone: %v", err)
 	}
 }
+
+// A certificate of the tenant's own that ends soon turns the control red, by name.
+func TestAnOwnCertificateThatEndsIsFound(t *testing.T) {
+	o := echoOrigin(t)
+	s := &safe{}
+	w := newWorld(t, func(o *Options) { o.Keys = s.open }, siteAt("shop", "shop.example", o.URL), s.certificate(t, "acme", "shop", makeCertificate(t, 90, "shop.example")))
+	env := CheckEnv{Secure: netip.MustParseAddrPort(w.https)}
+	if _, err := try(t, w.edge.secure(env)); err != nil {
+		t.Errorf("as it is: %v", err)
+	}
+	for _, days := range []int{6, -1} {
+		w.put(s.certificate(t, "acme", "shop", makeCertificate(t, days, "shop.example")))
+		_, err := try(t, w.edge.secure(env))
+		wantBroken(t, "it ends", err, "shop.example: the certificate ends")
+	}
+}

@@ -3,7 +3,7 @@
 // listeners, the compiled rule set (Coraza with the unmodified OWASP Core Rule
 // Set), the certificates of the sites and the connections to their origins.
 //
-// It follows the records Site, Exclusion, Ban and Tenant, compiles them into
+// It follows the records Site, Certificate, Exclusion, Ban and Tenant, compiles them into
 // one immutable snapshot and swaps it atomically; a request uses one snapshot
 // from its first to its last byte. It never asks the control plane during a
 // request, never dials but through Options.Dial, never trusts a header that
@@ -42,6 +42,12 @@ type Issuer interface {
 	Certificate(ctx context.Context, host string) (*tls.Certificate, error)
 }
 
+// Challenges answers ACME authorities for a tenant's hosts.
+type Challenges interface {
+	HTTP(tenant, host, path string) (answer string, ok bool)
+	TLS(tenant, host string) *tls.Certificate // nil = none is asked for
+}
+
 // Recorder takes events; Add never blocks.
 type Recorder interface{ Add(events.Event) }
 
@@ -54,6 +60,8 @@ type Options struct {
 	Node       string                       // name of this node in events
 	NodeID     uint16                       // part of request ids (formats.md, Event and ids)
 	Issuer     Issuer                       // nil = Serve refuses an HTTPS listener
+	Keys       KeyOpener                    // nil = Certificates are not served
+	Challenges Challenges                   // of ACME authorities; nil = none are answered
 	Dial       func(tenant string) DialFunc // the only dialer; nil = every origin is unreachable
 	Events     Recorder                     // nil = events are dropped
 	Mask       func(string) string          // hides secrets in "name=value" text; nil = matched text is left out of events
@@ -82,6 +90,7 @@ type Edge struct {
 	pages  *pages
 	report *reporter
 	certs  *certificates
+	pairs  *pairs
 	pool   *originPool
 	checks *healthChecks
 	spools *spoolBudget
@@ -146,6 +155,7 @@ func New(ctx context.Context, opts Options) (*Edge, error) {
 		spools: &spoolBudget{dir: dir, memory: b.spoolMemory, disk: b.spoolDisk},
 	}
 	e.certs = newCertificates(e)
+	e.pairs = &pairs{edge: e}
 	e.pool = newOriginPool(opts.Dial, b)
 	e.limits = newLimiter()
 	e.checks = newHealthChecks(e)

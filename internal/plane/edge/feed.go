@@ -7,8 +7,8 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
-// Run follows the feed of Site, Exclusion, Ban and Tenant until ctx ends,
-// which returns nil, or the feed fails. Each batch is in force when Run asks
+// Run follows the feed of Site, Certificate, Exclusion, Ban and Tenant until ctx
+// ends, which returns nil, or the feed fails. Each batch is in force when Run asks
 // for the next one; Enforced then reports its revision. While a reset is being
 // delivered the last snapshot stays in force. Run owns the health checks, which
 // end with it; it must not run twice at once.
@@ -44,8 +44,9 @@ func (e *Edge) Run(ctx context.Context, feed resource.Feed) error {
 		if !synced {
 			continue
 		}
-		if dirty {
+		if dirty || e.pairs.due() {
 			s := e.compile(records)
+			s.own = e.pairs.follow(ctx, records)
 			e.swap(s)
 			e.checks.follow(ctx, s)
 			dirty = false

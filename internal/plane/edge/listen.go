@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/dun-sec/dun/internal/core/challenges"
 )
 
 // gatedListener accepts only as long as the process has room for connections.
@@ -151,6 +153,10 @@ func (e *Edge) prepareTLS(conf *tls.Config) prepareFunc {
 		if err := t.HandshakeContext(ctx); err != nil {
 			c.Close()
 			return nil, err
+		}
+		if t.ConnectionState().NegotiatedProtocol == challenges.Protocol {
+			c.Close() // the handshake was all that was asked for
+			return nil, errChallenged
 		}
 		if state := t.ConnectionState(); state.NegotiatedProtocol != "h2" {
 			return tlsWireConn{e.newWire(t, &state)}, nil

@@ -35,7 +35,9 @@ func compileRate(r *edge.Rate, atOnce, index int) *rate {
 // compileOptions makes a site's options of this file and its neighbours ready.
 func (e *Edge) compileOptions(t *site, s *edge.SiteSpec) {
 	t.headers = compileHeaders(s.Headers)
-	t.redirect = s.TLS != nil && s.TLS.Redirect
+	if s.TLS != nil {
+		t.redirect, t.cert = s.TLS.Redirect, s.TLS.Certificate
+	}
 	if l := s.Limits; l != nil {
 		t.rate = compileRate(l.Rate, l.Concurrency, -1)
 		for i, r := range l.Routes {

@@ -33,6 +33,7 @@ type snapshot struct {
 	wild  map[string]*site // ".example.com" for *.example.com
 	bans  *banTable
 	count int
+	own   ownPairs // certificates of the tenants' own
 
 	checks map[healthKey]*health
 }
@@ -51,6 +52,7 @@ type site struct {
 	request    time.Duration
 	idle       time.Duration
 	redirect   bool
+	cert       string // name of the Certificate that the site names; "" = by host
 	headers    *siteHeaders
 	rate       *rate          // nil = no limit
 	routes     []limitedRoute // longest path first

@@ -1,0 +1,30 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/clock"
+	"github.com/dun-sec/dun/internal/govern/certificates"
+)
+
+// watchCertificates runs the controller of certificates as soon as the store is
+// open.
+func (c *cell) watchCertificates(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for c.running() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+	err := certificates.Run(ctx, certificates.Options{
+		Gate: c.running(), Events: c.events, Secrets: c.secrets, Clock: clock.New(), Log: c.opt.Log.With("part", "certificates"),
+		Dial: c.dialer().For, Challenges: c.challenges,
+	})
+	if err != nil && ctx.Err() == nil {
+		c.opt.Log.Error("certificates are not watched", "err", err)
+	}
+}
