@@ -51,13 +51,14 @@ type Options struct {
 
 // Parts is what a face may use of the running cell.
 type Parts struct {
-	Gate    *gate.Gate
-	Events  *events.Log
-	Checks  *assurance.Registry
-	Secrets *secret.Store
-	SignIn  *signin.Store
-	Names   []string // DNS names of the console
-	Status  func() telemetry.Status
+	Gate     *gate.Gate
+	Events   *events.Log
+	Checks   *assurance.Registry
+	Secrets  *secret.Store
+	SignIn   *signin.Store
+	Names    []string // DNS names of the console
+	Upstream *Upstream
+	Status   func() telemetry.Status
 	// Enter burns the one-time link and says who may enter by it.
 	Enter  func(token string) (resource.Ref, error)
 	NodeID uint16
