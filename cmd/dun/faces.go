@@ -20,13 +20,13 @@ type door struct {
 func faces(p agent.Parts) (http.Handler, error) {
 	pages, err := console.New(console.Options{
 		Gate: p.Gate, Events: p.Events, Status: p.Status, Enter: p.Enter, NodeID: p.NodeID, Log: p.Log.With("part", "console"),
-		Checks: p.Checks, Views: p.Views, Traffic: p.Traffic, TestOrigin: originTest(p.Dial), UploadCertificate: uploadCertificate(p),
+		Checks: p.Checks, Views: p.Views, SignIn: p.SignIn, Names: p.Names, Traffic: p.Traffic, TestOrigin: originTest(p.Dial), UploadCertificate: uploadCertificate(p),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &door{
-		api:   api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, Secrets: p.Secrets, Status: func() any { return p.Status() }, Version: version, NodeID: p.NodeID, Log: p.Log.With("part", "api")}),
+		api:   api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, SignIn: p.SignIn, Secrets: p.Secrets, Status: func() any { return p.Status() }, Version: version, NodeID: p.NodeID, Log: p.Log.With("part", "api")}),
 		pages: pages,
 	}, nil
 }

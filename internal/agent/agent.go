@@ -24,6 +24,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
@@ -54,6 +55,8 @@ type Parts struct {
 	Events  *events.Log
 	Checks  *assurance.Registry
 	Secrets *secret.Store
+	SignIn  *signin.Store
+	Names   []string // DNS names of the console
 	Status  func() telemetry.Status
 	// Enter burns the one-time link and says who may enter by it.
 	Enter  func(token string) (resource.Ref, error)
@@ -84,6 +87,7 @@ type cell struct {
 	edge    *edge.Edge
 	link    *link
 	secrets *secret.Store
+	signin  *signin.Store
 	views   *views.Store
 	started time.Time
 
@@ -242,7 +246,9 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("edge records", func(ctx context.Context) error { return c.followEdge(ctx, c.keeper.Feed()) })
 	run.Go(func() { c.keeper.Run(ctx) })
 	part("edge", func(ctx context.Context) error { return c.edge.Serve(ctx, c.doors.edgeHTTP, c.doors.edgeHTTPS) })
-	part("console", func(ctx context.Context) error { return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Log) })
+	part("console", func(ctx context.Context) error {
+		return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Config.Console.Names, c.opt.Log)
+	})
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })

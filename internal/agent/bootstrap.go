@@ -34,7 +34,7 @@ func (c *cell) bootstrap(ctx context.Context) (err error) {
 		c.say("  the profile %s cannot be read; make a new one with: dun admin recover --data %s", "  配置 %s 无法读取;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
 		return nil
 	}
-	if _, _, err := c.running().Authenticate(p.Session.Token); err == nil {
+	if _, err := c.running().Authenticate(p.Session.Token); err == nil {
 		return c.moveProfile(p)
 	}
 	c.say("  the session in %s has ended; make a new one with: dun admin recover --data %s", "  %s 中的会话已失效;请重新生成:dun admin recover --data %s", c.dir.File(profileFile), c.dir.Path)
@@ -57,6 +57,7 @@ func (c *cell) writeProfile(ctx context.Context, by identity.Actor) (*identity.P
 	if g == nil {
 		return nil, fault.New(fault.Unavailable, "the record store does not open", "记录库无法打开")
 	}
+	by.Proof = identity.ProofMachine
 	token, expires, err := g.OpenSession(ctx, by, dayzero.Operator, "")
 	if err != nil {
 		return nil, err

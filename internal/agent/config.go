@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -14,12 +15,13 @@ import (
 // Config is what an operator may set (design section 5). Addresses are
 // host:port; "off" switches a door off.
 type Config struct {
-	Data   string       `json:"data,omitempty"`
-	User   string       `json:"user,omitempty" max:"64"` // whom the worker runs as when root starts it; default dun, else 61999
-	Listen ListenConfig `json:"listen,omitempty"`
-	Edge   EdgeConfig   `json:"edge,omitempty"`
-	Events EventsConfig `json:"events,omitempty"`
-	Log    LogConfig    `json:"log,omitempty"`
+	Data    string        `json:"data,omitempty"`
+	User    string        `json:"user,omitempty" max:"64"` // whom the worker runs as when root starts it; default dun, else 61999
+	Listen  ListenConfig  `json:"listen,omitempty"`
+	Console ConsoleConfig `json:"console,omitempty"`
+	Edge    EdgeConfig    `json:"edge,omitempty"`
+	Events  EventsConfig  `json:"events,omitempty"`
+	Log     LogConfig     `json:"log,omitempty"`
 
 	RootKeyFile string `json:"rootKeyFile,omitempty" max:"4096"` // default keys/root.key in Data
 }
@@ -33,6 +35,16 @@ type ListenConfig struct {
 	// Telemetry is opened elsewhere than on loopback by this key alone, never
 	// by --listen; "" is off, too, and nil the default.
 	Telemetry *string `json:"telemetry,omitempty" max:"256"`
+}
+
+// ConsoleConfig is about how people reach the console and sign in.
+type ConsoleConfig struct {
+	// Names are DNS names under which browsers reach the console; its
+	// certificate holds them, and passkeys are offered under them alone.
+	Names []string `json:"names,omitempty" max:"253"`
+	// BreachedPasswords is a file of leaked passwords beside the built-in list:
+	// sorted lines of a SHA-1 in hex, a colon and a count.
+	BreachedPasswords string `json:"breachedPasswords,omitempty" max:"4096"`
 }
 
 // EdgeConfig says whom the edge believes about who the client is.
@@ -134,6 +146,12 @@ func (c *Config) Complete(offset int, host string) error {
 			continue
 		}
 		*d.addr = moved
+	}
+	for i, n := range c.Console.Names {
+		c.Console.Names[i] = strings.ToLower(n)
+		if resource.CheckHost(c.Console.Names[i]) != nil {
+			r.Add(fmt.Sprintf("console.names[%d]", i), "%q is no DNS name, as in dun.example.com", "%q 不是域名(例如 dun.example.com)", n)
+		}
 	}
 	networks(&r, "edge.trustedProxies", c.Edge.TrustedProxies)
 	networks(&r, "edge.proxyProtocol", c.Edge.ProxyProtocol)

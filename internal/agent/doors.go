@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/identity"
 )
 
 // doors are the listeners; nil = off.
@@ -123,24 +125,24 @@ func reachable(a net.Addr) string {
 
 // serveConsole serves API and console over TLS with a certificate of the own
 // authority for every name under which this machine is reached here.
-func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, log *slog.Logger) error {
+func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, dns []string, log *slog.Logger) error {
 	if d.console == nil {
 		<-ctx.Done()
 		return nil
 	}
-	names := []string{"localhost", "127.0.0.1", "::1"}
+	names := append([]string{"localhost", "127.0.0.1", "::1"}, dns...)
 	if a, ok := d.console.Addr().(*net.TCPAddr); ok {
 		if ip := a.AddrPort().Addr().Unmap(); !ip.IsLoopback() && !ip.IsUnspecified() {
 			names = append(names, ip.String())
 		}
 	}
-	cert, err := k.CA.Issue(names...)
-	if err != nil {
+	own := &ownCertificate{ca: k.CA, names: names, now: time.Now}
+	if _, err := own.get(nil); err != nil {
 		return err
 	}
 	srv := &http.Server{
 		Handler:           h,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*cert}, NextProtos: []string{"h2", "http/1.1"}},
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: own.get, NextProtos: []string{"h2", "http/1.1"}},
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.With("part", "console").Handler(), slog.LevelDebug),
 	}
@@ -148,6 +150,34 @@ func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, log *
 		srv.RegisterOnShutdown(s.Stop)
 	}
 	return serveUntil(ctx, srv, func() error { return srv.ServeTLS(plainAware{d.console}, "", "") })
+}
+
+// ownCertificate is the console's, of the own authority. It is made anew when a
+// third of its life is left, since a cell runs for longer than one lives.
+type ownCertificate struct {
+	ca    *identity.CA
+	names []string
+	now   func() time.Time
+
+	mu   sync.Mutex
+	cert *tls.Certificate
+}
+
+func (o *ownCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c := o.cert; c != nil && o.now().Before(c.Leaf.NotBefore.Add(c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)*2/3)) {
+		return c, nil
+	}
+	c, err := o.ca.Issue(o.names...)
+	if err != nil {
+		if o.cert != nil {
+			return o.cert, nil
+		}
+		return nil, err
+	}
+	o.cert = c
+	return c, nil
 }
 
 // serveUntil stops the server when ctx ends: no new requests, a few seconds

@@ -14,6 +14,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/file"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/views"
@@ -36,8 +37,35 @@ func (c *cell) openMeta(ctx context.Context, stop *closers) error {
 	if c.views, err = views.Open(ctx, d); err != nil {
 		return err
 	}
-	c.secrets, err = secret.Open(ctx, secret.Options{DB: d, KeyFile: key, Record: c.recordSecret, Now: c.opt.Now})
-	return err
+	if c.secrets, err = secret.Open(ctx, secret.Options{DB: d, KeyFile: key, Record: c.recordSecret, Now: c.opt.Now}); err != nil {
+		return err
+	}
+	c.signin, err = signin.Open(ctx, signin.Options{
+		DB: d, Secrets: c.secrets, Find: c.subject, Record: c.recordProof, Cell: c.dir.Cell, Breached: c.opt.Config.Console.BreachedPasswords, Now: c.opt.Now,
+	})
+	if err != nil {
+		return err
+	}
+	stop.add(c.signin.Close)
+	return nil
+}
+
+// subject finds who may sign in; nobody while the record store does not open.
+func (c *cell) subject(tenant, name string) (uid string, ok bool) {
+	g := c.running()
+	if g == nil {
+		return "", false
+	}
+	return g.Subject(resource.Ref{Kind: "User", Tenant: tenant, Name: name})
+}
+
+// recordProof puts the change of somebody's proofs into the audit log.
+func (c *cell) recordProof(ctx context.Context, a identity.Actor, user resource.Ref, action string) error {
+	g := c.running()
+	if g == nil {
+		return fault.New(fault.Unavailable, "the record store does not open", "记录库无法打开")
+	}
+	return g.Record(ctx, a, gate.Fact{Class: audit.Change, Kind: user.Kind, Action: action, Tenant: user.Tenant, Name: user.Name})
 }
 
 // RootKey reads, and on the first start makes, a root key that lies outside the

@@ -110,7 +110,7 @@ func (c *cell) attach(f *face) error {
 		return err
 	}
 	handler, err := c.opt.Console(Parts{
-		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
+		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
 		Views: c.views, Dial: c.dialer().For,
 		Traffic: func() (requests, blocked uint64) {
 			s := c.edge.Stats().Total

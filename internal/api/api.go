@@ -21,6 +21,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/text"
 )
 
@@ -33,13 +34,14 @@ type EventLog interface {
 	Follow(ctx context.Context, q events.Query) (*events.Follower, error)
 }
 
-// Options of the API. Gate, Events and Status are needed.
+// Options of the API. Gate, Events, SignIn and Status are needed.
 type Options struct {
 	Gate    *gate.Gate
 	Events  EventLog
 	Checks  *assurance.Registry // nil = none here
-	Secrets deposit.Secrets     // nil = none are kept here
-	Status  func() any          // what GET /api/v1/status answers
+	SignIn  *signin.Store
+	Secrets deposit.Secrets // nil = none are kept here
+	Status  func() any      // what GET /api/v1/status answers
 	Version string
 	NodeID  uint16
 	Log     *slog.Logger
@@ -148,13 +150,13 @@ func (c *call) authenticate(o *operation) error {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return fault.New(fault.Unauthenticated, "sign in first: send the profile's session as Authorization: Bearer …", "请先登录:以 Authorization: Bearer … 发送配置中的会话")
 	}
-	p, _, err := c.api.opt.Gate.Authenticate(strings.TrimSpace(token))
+	s, err := c.api.opt.Gate.Authenticate(strings.TrimSpace(token))
 	if err != nil {
 		c.api.opt.Gate.Refused(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}, "Session", "authenticate")
 		return err
 	}
 	c.token = strings.TrimSpace(token)
-	c.actor = identity.Actor{Principal: p, Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}
+	c.actor = s.Actor(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req})
 	return nil
 }
 

@@ -42,7 +42,7 @@ func newDoor(t *testing.T, more ...*resource.Kind) *door {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	d := &door{t: t, gate: g, events: log, api: New(Options{Gate: g, Events: log, Status: func() any { return map[string]bool{"ready": true} }, Version: "test", NodeID: 1})}
+	d := &door{t: t, gate: g, events: log, api: New(Options{Gate: g, Events: log, SignIn: lab.SignIn(t, g), Status: func() any { return map[string]bool{"ready": true} }, Version: "test", NodeID: 1})}
 	d.srv = httptest.NewServer(d.api)
 	t.Cleanup(d.srv.Close)
 	if d.token, _, err = g.OpenSession(t.Context(), identity.Service(gate.Dayzero), dayzero.Operator, ""); err != nil {

@@ -154,6 +154,7 @@ func (s *spec) schemas(reg *resource.Registry) {
 		"deleting": map[string]any{"type": "string", "format": "date-time"}, "owner": map[string]any{"type": "object"},
 	}})
 	s.component("Transaction", transactionSchema())
+	s.component("SignIn", signInSchema())
 	s.component("Document", map[string]any{"type": "object"})
 	for _, k := range reg.All() {
 		s.component(k.Name+"Spec", k.Schema())

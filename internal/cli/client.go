@@ -54,6 +54,10 @@ func (a *app) connect() (*client, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "profile %s: %s", "配置 %s:%s", file, err.Error()).Because(err)
 	}
+	return a.clientOf(p, file)
+}
+
+func (a *app) clientOf(p *identity.Profile, file string) (*client, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(p.CAPEM)) {
 		return nil, fault.New(fault.Invalid, "profile %s: caPEM holds no certificate", "配置 %s:caPEM 中没有证书", file)
@@ -139,7 +143,9 @@ func (c *client) sendTo(ctx context.Context, r request, u string, body io.Reader
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "profile %s: server %q is no address", "配置 %s:server %q 不是有效地址", c.file, c.profile.Server).Because(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.profile.Session.Token)
+	if c.profile.Session.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.profile.Session.Token)
+	}
 	req.Header.Set("Accept-Language", string(c.lang))
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)

@@ -5,48 +5,144 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
 )
 
+// signInFlags say who signs in, and where.
+type signInFlags struct{ user, server, ca string }
+
 func (a *app) login() *cobra.Command {
-	return &cobra.Command{
+	var f signInFlags
+	cmd := &cobra.Command{
 		Use: "login", Args: cobra.NoArgs,
-		Short: a.t("Exchange the profile's live session for a new one", "用配置中的有效会话换取新会话"),
-		Long: a.t("A session lives 24 hours. This exchanges a live one for a new one and writes it into the profile; the old one ends.\nWhen it has expired: dun admin recover --data DIR, on the machine.",
-			"会话有效期为 24 小时。此命令用有效会话换取新会话并写入配置,旧会话随即失效。\n若已过期,请在本机执行:dun admin recover --data DIR。"),
+		Short: a.t("Sign in by password and code, or exchange the profile's live session for a new one", "用密码和验证码登录,或用配置中的有效会话换取新会话"),
+		Long: a.t("A session lives 24 hours. With --user this asks for the password and a one-time code, and writes the new session into the profile; --server and --ca make a new profile. The two are read from a terminal unseen, else from standard input, a line each.\nWithout --user a live session is exchanged for a new one; the old one ends. When it has expired and there is no password: dun admin recover --data DIR, on the machine.",
+			"会话有效期为 24 小时。使用 --user 时会要求输入密码和一次性验证码,并将新会话写入配置;--server 和 --ca 可新建配置。两者从终端读取(不显示),否则从标准输入逐行读取。\n不带 --user 时用有效会话换取新会话,旧会话随即失效。若已过期且未设置密码,请在本机执行:dun admin recover --data DIR。"),
+		Example: "  dun login\n  dun login --user operator\n  dun --profile ann.yaml login --user acme/ann --server https://dun.example.com:7443 --ca ca.pem",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
+			if f.user == "" {
+				return a.renew(cmd.Context())
 			}
-			r, err := c.do(cmd.Context(), request{method: http.MethodPost, path: "/api/v1/session"})
-			if err != nil {
-				return err
-			}
-			var s struct {
-				Token   string    `json:"token"`
-				Expires time.Time `json:"expires"`
-			}
-			if err := json.Unmarshal(r.body, &s); err != nil || s.Token == "" {
-				return fault.New(fault.Internal, "the answer holds no session", "应答中没有会话").Because(err)
-			}
-			c.profile.Session.Token, c.profile.Session.Expires = s.Token, s.Expires
-			if err := c.profile.Write(c.file); err != nil {
-				return fault.New(fault.Invalid, "the new session cannot be written to %s", "新会话无法写入 %s", c.file).Because(err)
-			}
-			a.say("signed in until %s; %s is renewed", "登录有效至 %s;已更新 %s", when(s.Expires), c.file)
-			return nil
+			return a.signIn(cmd.Context(), f)
 		},
 	}
+	cmd.Flags().StringVar(&f.user, "user", "", a.t("who signs in: name, or tenant/name", "登录用户:用户名,或 租户/用户名"))
+	cmd.Flags().StringVar(&f.server, "server", "", a.t("console's address, as in https://dun.example.com:7443 (default: the profile's)", "控制台地址,例如 https://dun.example.com:7443(默认取自配置)"))
+	cmd.Flags().StringVar(&f.ca, "ca", "", a.t("file of the cell's authority, ca.pem (default: the profile's)", "集群 CA 证书文件 ca.pem(默认取自配置)"))
+	return cmd
+}
+
+func (a *app) renew(ctx context.Context) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	r, err := c.do(ctx, request{method: http.MethodPost, path: "/api/v1/session"})
+	if err != nil {
+		return err
+	}
+	return a.keepSession(c, r.body)
+}
+
+// openedSession is a new session as the API tells of it.
+type openedSession struct {
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"`
+	Tenant  string    `json:"tenant"`
+	Log     struct {
+		Origin string `json:"origin"`
+		VKey   string `json:"vkey"`
+	} `json:"log"`
+}
+
+func (a *app) keepSession(c *client, body []byte) error {
+	var s openedSession
+	if err := json.Unmarshal(body, &s); err != nil || s.Token == "" {
+		return fault.New(fault.Internal, "the answer holds no session", "应答中没有会话").Because(err)
+	}
+	p := c.profile
+	p.Session.Token, p.Session.Expires = s.Token, s.Expires
+	if s.Tenant != "" {
+		p.Tenant = s.Tenant
+	}
+	if p.Log.VKey == "" { // a new profile pins what it is told the first time
+		p.Log.Origin, p.Log.VKey = s.Log.Origin, s.Log.VKey
+	}
+	if err := p.Write(c.file); err != nil {
+		return fault.New(fault.Invalid, "the new session cannot be written to %s", "新会话无法写入 %s", c.file).Because(err)
+	}
+	a.say("signed in until %s; %s is renewed", "登录有效至 %s;已更新 %s", when(s.Expires), c.file)
+	return nil
+}
+
+// signIn asks for password and code and opens a session by them.
+func (a *app) signIn(ctx context.Context, f signInFlags) error {
+	c, err := a.signInClient(f)
+	if err != nil {
+		return err
+	}
+	in := newPrompt(a.opt.In, a.opt.Err)
+	password, err := in.ask(a.t("Password: ", "密码:"))
+	if err != nil {
+		return err
+	}
+	code, err := in.ask(a.t("One-time code: ", "一次性验证码:"))
+	if err != nil {
+		return err
+	}
+	tenant, name, both := strings.Cut(f.user, "/")
+	if !both {
+		tenant, name = resource.Platform, f.user
+	}
+	r, err := c.do(ctx, request{
+		method: http.MethodPost, path: "/api/v1/sign-in", contentType: "application/json",
+		body: map[string]string{"tenant": tenant, "name": name, "password": password, "code": code},
+	})
+	if err != nil {
+		return err
+	}
+	return a.keepSession(c, r.body)
+}
+
+// signInClient is a client of the profile, or of a new one that the flags
+// describe.
+func (a *app) signInClient(f signInFlags) (*client, error) {
+	file := a.profilePath()
+	p, err := identity.ReadProfile(file)
+	switch {
+	case err == nil:
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fault.New(fault.Invalid, "profile %s: %s", "配置 %s:%s", file, err.Error()).Because(err)
+	case f.server == "" || f.ca == "":
+		return nil, fault.New(fault.Invalid, "there is no profile at %s: say where the cell is with --server URL, and whom to trust with --ca ca.pem", "配置 %s 不存在:请用 --server URL 指明集群地址,用 --ca ca.pem 指明信任的证书", file).Because(err)
+	default:
+		p = &identity.Profile{Version: 1, Lang: string(a.lang)}
+	}
+	p.Session = identity.ProfileSession{} // no old session goes along
+	if f.server != "" {
+		p.Server = strings.TrimSuffix(f.server, "/")
+	}
+	if f.ca != "" {
+		b, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "%s: %s", "%s:%s", f.ca, err.Error()).Because(err)
+		}
+		p.CAPEM = string(b)
+	}
+	return a.clientOf(p, file)
 }
 
 func (a *app) admin() *cobra.Command {

@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-//go:embed assets/console.css assets/console.js assets/uplot.min.js assets/uplot.min.css assets/htmx.min.js assets/hx-sse.min.js assets/guard.js assets/icon.svg
+//go:embed assets/console.css assets/console.js assets/uplot.min.js assets/uplot.min.css assets/htmx.min.js assets/hx-sse.min.js assets/guard.js assets/passkey.js assets/icon.svg
 var assetFiles embed.FS
 
 // asset is one file that pages load. Its address holds the hash of its
@@ -22,7 +22,7 @@ var assetTypes = map[string]string{
 	"console.css": "text/css; charset=utf-8", "uplot.min.css": "text/css; charset=utf-8",
 	"console.js": "text/javascript; charset=utf-8", "uplot.min.js": "text/javascript; charset=utf-8",
 	"htmx.min.js":   "text/javascript; charset=utf-8",
-	"hx-sse.min.js": "text/javascript; charset=utf-8", "guard.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml",
+	"hx-sse.min.js": "text/javascript; charset=utf-8", "guard.js": "text/javascript; charset=utf-8", "passkey.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml",
 }
 
 // loadAssets reads what is embedded; that a file is missing is a fault of the

@@ -26,6 +26,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 )
@@ -38,12 +39,14 @@ type EventLog interface {
 	Follow(ctx context.Context, q events.Query) (*events.Follower, error)
 }
 
-// Options of a console. Gate, Events, Status and Enter are needed.
+// Options of a console. Gate, Events, Status, Enter and SignIn are needed.
 type Options struct {
 	Gate   *gate.Gate
 	Events EventLog
 	Status func() telemetry.Status
 	Enter  func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
+	SignIn *signin.Store
+	Names  []string // DNS names under which passkeys are offered
 	NodeID uint16
 	Log    *slog.Logger
 	Now    func() time.Time
@@ -90,8 +93,16 @@ func New(opt Options) (*Console, error) {
 	mux.HandleFunc("GET /assets/{hash}/{name}", c.asset)
 	mux.HandleFunc("GET /enter", c.open(c.showEnter))
 	mux.HandleFunc("POST /enter", c.open(c.enter))
+	mux.HandleFunc("POST /sign-in", c.open(c.signIn))
+	mux.HandleFunc("POST /sign-in/code", c.open(c.code))
+	mux.HandleFunc("POST /sign-in/passkey/ask", c.open(c.askPasskey))
+	mux.HandleFunc("POST /sign-in/passkey", c.open(c.passkey))
+	mux.HandleFunc("GET /setup", c.open(c.enrolling(c.setup)))
+	mux.HandleFunc("POST /setup", c.open(c.enrolling(c.setup)))
+	mux.HandleFunc("POST /setup/passkey/ask", c.open(c.enrolling(c.askNewPasskey)))
+	mux.HandleFunc("POST /setup/passkey", c.open(c.enrolling(c.addPasskey)))
 	mux.HandleFunc("POST /language", c.open(c.language))
-	mux.HandleFunc("POST /leave", c.closed(c.leave))
+	mux.HandleFunc("POST /leave", c.open(c.leave))
 	mux.HandleFunc("GET /{$}", c.closed(c.home))
 	mux.HandleFunc("GET /live", c.closed(c.live))
 	mux.HandleFunc("GET /blocks/{request}", c.closed(c.block))
@@ -142,7 +153,7 @@ const (
 )
 
 func bodyOf(path string) int64 {
-	for _, p := range []string{"/records/", "/new/", "/bulk/", "/certificates/"} {
+	for _, p := range []string{"/records/", "/new/", "/bulk/", "/certificates/", "/setup/passkey", "/account/passkey"} {
 		if strings.HasPrefix(path, p) {
 			return maxRecord
 		}
@@ -169,10 +180,14 @@ func (c *Console) public(w http.ResponseWriter, r *http.Request, h func(*visit) 
 // closed serves a page to whoever is signed in; others learn how to get in.
 func (c *Console) closed(h func(*visit) error) http.HandlerFunc {
 	return c.open(func(v *visit) error {
+		if v.enrolling && v.r.Method == http.MethodGet {
+			http.Redirect(v.w, v.r, "/setup", http.StatusSeeOther)
+			return nil
+		}
 		if !v.signedIn {
 			// A browser asks for no password by this; it only names the way.
 			v.w.Header().Set("WWW-Authenticate", "Cookie")
-			return v.render(http.StatusUnauthorized, outside(v))
+			return v.render(http.StatusUnauthorized, outside(v, signInForm{back: v.here()}))
 		}
 		return h(v)
 	})
@@ -185,14 +200,18 @@ func (v *visit) fail(err error) {
 	if e.Code == fault.Internal || e.Code == fault.Unavailable {
 		v.c.opt.Log.Error("a page failed", "req", v.actor.Request, "err", err)
 	}
-	if e.RetryAfter > 0 {
-		v.w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
-	}
+	v.retryAfter(e)
 	if e.Code == fault.Unauthenticated {
 		v.w.Header().Set("WWW-Authenticate", "Cookie")
 	}
 	if err := v.render(e.Code.Status(), failed(v, e)); err != nil {
 		v.c.opt.Log.Error("an error page failed", "req", v.actor.Request, "err", err)
+	}
+}
+
+func (v *visit) retryAfter(e *fault.Error) {
+	if e.RetryAfter > 0 {
+		v.w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter.Seconds()))))
 	}
 }
 

@@ -34,6 +34,7 @@ type house struct {
 	console *Console
 	srv     *httptest.Server
 	jar     []*http.Cookie
+	host    string // that requests name; "" = the address
 
 	mu   sync.Mutex
 	link string // what Enter takes, once
@@ -51,7 +52,7 @@ func newHouse(t *testing.T) *house {
 	}
 	t.Cleanup(func() { h.events.Close() })
 	h.console, err = New(Options{
-		Gate: h.gate, Events: h.events, NodeID: 1, Enter: h.enter,
+		Gate: h.gate, Events: h.events, NodeID: 1, Enter: h.enter, SignIn: lab.SignIn(t, h.gate), Names: []string{"dun.example.com"},
 		Status: func() telemetry.Status {
 			return telemetry.Status{Ready: true, Cell: "secretcell", Revision: h.gate.At().Revision, Nodes: []telemetry.Node{{Name: "n1"}}}
 		},
@@ -97,6 +98,9 @@ func (h *house) request(ctx context.Context, method, path string, form url.Value
 	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
+	}
+	if h.host != "" {
+		req.Host = h.host
 	}
 	for _, k := range h.jar {
 		req.AddCookie(k)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
 )
 
 // Wrong links: so many at once, and one more each interval. Who holds the
@@ -70,20 +71,22 @@ func (c *Console) enter(v *visit) error {
 		return err
 	}
 	by := v.actor
-	by.Principal = who
+	by.Principal, by.Proof, by.MFA = who, identity.ProofLink, false
 	token, _, err := c.opt.Gate.OpenSession(v.r.Context(), by, who, "")
 	if err != nil {
 		return err
 	}
-	v.cookie(sessionCookie, token, gate.SessionLife)
-	http.Redirect(v.w, v.r, "/", http.StatusSeeOther)
+	v.cookie(sessionCookie, token, gate.EnrolLife)
+	http.Redirect(v.w, v.r, "/setup", http.StatusSeeOther)
 	return nil
 }
 
 // leave ends the session and takes the cookie back.
 func (c *Console) leave(v *visit) error {
-	if err := c.opt.Gate.CloseSession(v.r.Context(), v.actor, v.token); err != nil && !fault.Is(err, fault.Unauthenticated) {
-		return err
+	if v.token != "" {
+		if err := c.opt.Gate.CloseSession(v.r.Context(), v.actor, v.token); err != nil && !fault.Is(err, fault.Unauthenticated) {
+			return err
+		}
 	}
 	v.cookie(sessionCookie, "", -time.Second)
 	http.Redirect(v.w, v.r, "/", http.StatusSeeOther)

@@ -172,8 +172,8 @@ func (c *Console) tail(v *visit) error {
 			err = out.write(": still here\n\n")
 		}
 		// Who was signed out, or may see less, sees nothing more.
-		p, _, gone := c.opt.Gate.Authenticate(v.token)
-		if gone != nil || p != who || !slices.Equal(v.eventTenantsOf(s.filter), ask.Tenants) {
+		session, gone := c.opt.Gate.Authenticate(v.token)
+		if gone != nil || session.Principal != who || !slices.Equal(v.eventTenantsOf(s.filter), ask.Tenants) {
 			return out.end()
 		}
 		if err != nil {

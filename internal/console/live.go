@@ -133,7 +133,7 @@ func (s *stream) run() error {
 		if now.Sub(checked) >= beat.check {
 			checked = now
 			// Who was signed out since sees nothing more.
-			if p, _, err := s.v.c.opt.Gate.Authenticate(s.v.token); err != nil || p != s.v.actor.Principal {
+			if now, err := s.v.c.opt.Gate.Authenticate(s.v.token); err != nil || now.Principal != s.v.actor.Principal {
 				return s.end()
 			}
 			if err := s.status(); err != nil {

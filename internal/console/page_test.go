@@ -28,7 +28,7 @@ func TestLookingAtTheLinkBurnsNothingAndOneClickDoes(t *testing.T) {
 		t.Fatalf("%d %v", res.StatusCode, res.Cookies())
 	}
 	k := res.Cookies()[0]
-	if k.Name != "__Host-dun" || !k.Secure || !k.HttpOnly || k.SameSite != http.SameSiteStrictMode || k.Path != "/" || k.Domain != "" || k.MaxAge != 24*60*60 {
+	if k.Name != "__Host-dun" || !k.Secure || !k.HttpOnly || k.SameSite != http.SameSiteStrictMode || k.Path != "/" || k.Domain != "" || k.MaxAge != 60*60 {
 		t.Errorf("%+v", k)
 	}
 	for _, wrong := range []string{token, "", "nonsense"} {
@@ -37,8 +37,8 @@ func TestLookingAtTheLinkBurnsNothingAndOneClickDoes(t *testing.T) {
 		}
 	}
 	h.jar = []*http.Cookie{k}
-	if res, body := h.call("GET", "/", nil); res.StatusCode != 200 || !strings.Contains(body, "secretcell") {
-		t.Errorf("%d %s", res.StatusCode, body)
+	if res, _ := h.call("GET", "/", nil); res.StatusCode != 303 || res.Header.Get("Location") != "/setup" {
+		t.Errorf("who has set nothing is let in: %d", res.StatusCode)
 	}
 	if res, _ := h.call("POST", "/leave", nil); res.StatusCode != 303 || res.Cookies()[0].MaxAge >= 0 {
 		t.Errorf("%d %v", res.StatusCode, res.Cookies())
@@ -95,7 +95,7 @@ func TestWithoutASessionThereIsNothingToSee(t *testing.T) {
 		}
 	}
 	h.jar = nil
-	if _, body := h.call("GET", "/", nil, "Accept-Language", "zh-CN"); !strings.Contains(body, "您尚未登录") {
+	if _, body := h.call("GET", "/", nil, "Accept-Language", "zh-CN"); !strings.Contains(body, "首次登录") {
 		t.Errorf("%s", body)
 	}
 	if res, _ := h.call("GET", "/nothing", nil); res.StatusCode != 404 {

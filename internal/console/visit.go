@@ -31,6 +31,10 @@ type visit struct {
 	actor    identity.Actor
 	token    string
 	signedIn bool
+	// enrolling is whoever entered by a link: he sets how he proves himself,
+	// and does nothing else.
+	enrolling bool
+	uid       string // of the user
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request) *visit {
@@ -45,12 +49,16 @@ func (c *Console) visit(w http.ResponseWriter, r *http.Request) *visit {
 	if err != nil {
 		return v
 	}
-	p, _, err := c.opt.Gate.Authenticate(k.Value)
-	if err != nil {
-		c.opt.Gate.Refused(v.actor, "Session", "authenticate")
+	s, err := c.opt.Gate.Authenticate(k.Value)
+	if err == nil {
+		v.actor, v.token, v.uid, v.signedIn = s.Actor(v.actor), k.Value, s.UID, true
 		return v
 	}
-	v.actor.Principal, v.token, v.signedIn = p, k.Value, true
+	if s, err := c.opt.Gate.Enrolling(k.Value); err == nil {
+		v.actor, v.token, v.uid, v.enrolling = s.Actor(v.actor), k.Value, s.UID, true
+		return v
+	}
+	c.opt.Gate.Refused(v.actor, "Session", "authenticate")
 	return v
 }
 

@@ -1,4 +1,4 @@
-package browser
+package browser_test
 
 import (
 	"context"
@@ -15,55 +15,16 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds"
 	"github.com/dun-sec/dun/internal/lab"
-	axe "github.com/dun-sec/dun/internal/lab/browser"
+	"github.com/dun-sec/dun/internal/lab/browser"
 )
 
 // enter signs in to a new cell by its link.
-func enter(t *testing.T) (*lab.Cell, *eyes) {
+func enter(t *testing.T) (*lab.Cell, *browser.Eyes) {
 	t.Helper()
 	cell := lab.Up(t, lab.Build(t, "github.com/dun-sec/dun/cmd/dun"), filepath.Join(t.TempDir(), "d"))
-	link, err := os.ReadFile(filepath.Join(cell.Dir, "bootstrap/link"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := look(t, cell)
-	e.do("open the link", chromedp.Navigate(strings.TrimSpace(string(link))))
-	e.do("enter", chromedp.Click(chromedp.CSS("button.main")))
-	e.until("the first page", `location.pathname === "/" && document.querySelector("#status .good") !== null`)
+	e := browser.Open(t, cell, *shots)
+	e.Enter()
 	return cell, e
-}
-
-// judge runs axe-core on the page and tells what is serious or worse.
-func (e *eyes) judge(where string) {
-	e.t.Helper()
-	if _, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](axe.Axe+`;
-		window.judged = null;
-		axe.run(document, {resultTypes: ["violations"]}).then((r) => { window.judged = JSON.stringify(r.violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ")).join(", "))); });
-		true`)); err != nil {
-		e.t.Fatalf("%s: axe: %v", where, err)
-	}
-	e.until(where+": axe's verdict", `typeof window.judged === "string"`)
-	s, err := chromedp.Run(e.ctx, chromedp.Evaluate[string](`window.judged`))
-	var list []string
-	if err == nil {
-		err = json.Unmarshal([]byte(s), &list)
-	}
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	for _, v := range list {
-		e.t.Errorf("%s: %s", where, v)
-	}
-}
-
-// visit opens a page and fails where it scrolls sideways.
-func (e *eyes) visit(cell *lab.Cell, path string) {
-	e.t.Helper()
-	e.do(path, chromedp.Navigate(cell.Profile.Server+path))
-	e.until(path, fmt.Sprintf(`document.readyState === "complete" && location.pathname + location.search === %q`, path))
-	if wide, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= window.innerWidth`)); err != nil || !wide {
-		e.t.Errorf("%s: wider than the window: %v", path, err)
-	}
 }
 
 // apply makes records by the command line, as one transaction.
@@ -125,16 +86,16 @@ func TestEveryPageOfEveryKindIsAccessible(t *testing.T) {
 	cell, e := enter(t)
 	pages := append([]string{"/", "/events", "/audit", "/access", "/access?action=site.read&record=site%2Fplatform%2Fshop", "/search?q=shop", "/gallery", "/account"}, examples(t, cell)...)
 	for i, lang := range []string{"en", "zh-CN"} {
-		e.shoot("axe-"+lang, 1280, []string{"light", "dark"}[i])
+		e.Shoot("axe-"+lang, 1280, []string{"light", "dark"}[i])
 		for _, path := range pages {
-			e.visit(cell, path)
-			e.until(path+" in its language", fmt.Sprintf(`document.documentElement.lang === %q`, lang))
-			e.judge(lang + " " + path)
+			e.Visit(path)
+			e.Until(path+" in its language", fmt.Sprintf(`document.documentElement.lang === %q`, lang))
+			e.Judge(lang + " " + path)
 		}
-		e.do("language", chromedp.Click(chromedp.CSS(".lang button")))
-		e.until("another language", fmt.Sprintf(`document.documentElement.lang !== %q`, lang))
+		e.Do("language", chromedp.Click(chromedp.CSS(".lang button")))
+		e.Until("another language", fmt.Sprintf(`document.documentElement.lang !== %q`, lang))
 	}
-	for _, m := range e.said() {
+	for _, m := range e.Said() {
 		t.Errorf("the browser says: %s", m)
 	}
 }
@@ -142,14 +103,14 @@ func TestEveryPageOfEveryKindIsAccessible(t *testing.T) {
 // A page that is wrong is seen to be: the verdict above can fail.
 func TestAxeWouldSay(t *testing.T) {
 	_, e := enter(t)
-	s, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`(() => { document.querySelector("main").append(document.createElement("button")); return true; })()`))
+	s, err := chromedp.Run(e.Context, chromedp.Evaluate[bool](`(() => { document.querySelector("main").append(document.createElement("button")); return true; })()`))
 	if err != nil || !s {
 		t.Fatal(err)
 	}
-	if _, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](axe.Axe+`; window.judged = null; axe.run(document).then((r) => { window.judged = r.violations.map((v) => v.id).join(" "); }); true`)); err != nil {
+	if _, err := chromedp.Run(e.Context, chromedp.Evaluate[bool](browser.Axe+`; window.judged = null; axe.run(document).then((r) => { window.judged = r.violations.map((v) => v.id).join(" "); }); true`)); err != nil {
 		t.Fatal(err)
 	}
-	e.until("axe says so", `typeof window.judged === "string" && window.judged.includes("button-name")`)
+	e.Until("axe says so", `typeof window.judged === "string" && window.judged.includes("button-name")`)
 }
 
 // hostile are values that would run, break the layout or turn the text around
@@ -184,7 +145,7 @@ func plant(v any, s string) any {
 // back in the form, and does nothing there either.
 func TestHostileTextStaysText(t *testing.T) {
 	cell, e := enter(t)
-	e.shoot("hostile", 1280, "light")
+	e.Shoot("hostile", 1280, "light")
 	examples(t, cell)
 	reg, err := resource.NewRegistry(kinds.All()...)
 	if err != nil {
@@ -192,11 +153,11 @@ func TestHostileTextStaysText(t *testing.T) {
 	}
 	harmless := func(where string) {
 		t.Helper()
-		ok, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`window.pwned === undefined && document.querySelector("[onerror],[onload],[onfocus],main script") === null && ![...document.links].some((a) => a.protocol === "javascript:")`))
+		ok, err := chromedp.Run(e.Context, chromedp.Evaluate[bool](`window.pwned === undefined && document.querySelector("[onerror],[onload],[onfocus],main script") === null && ![...document.links].some((a) => a.protocol === "javascript:")`))
 		if err != nil || !ok {
 			t.Errorf("%s: the page believed it: %v", where, err)
 		}
-		if fits, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= window.innerWidth`)); err != nil || !fits {
+		if fits, err := chromedp.Run(e.Context, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= window.innerWidth`)); err != nil || !fits {
 			t.Errorf("%s: wider than the window: %v", where, err)
 		}
 	}
@@ -224,14 +185,14 @@ func TestHostileTextStaysText(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The form shows back what was refused, word for word.
-			e.visit(cell, "/new/"+k.Plural+"?as=yaml")
+			e.Visit("/new/" + k.Plural + "?as=yaml")
 			set, _ := json.Marshal(string(doc))
-			e.do("type", chromedp.Func(func(c2 context.Context, _ *chromedp.Target) error {
+			e.Do("type", chromedp.Func(func(c2 context.Context, _ *chromedp.Target) error {
 				_, err := chromedp.Run(c2, chromedp.Evaluate[bool](`(() => { const a = document.querySelector("textarea[name=yaml]"); a.value = `+string(set)+`; document.documentElement.dataset.old = "1"; a.form.requestSubmit(a.form.querySelector("button[value=save]")); return true; })()`))
 				return err
 			}))
-			e.until("an answer", `document.documentElement.dataset.old === undefined && document.readyState === "complete" && (location.pathname.startsWith("/records/") || document.querySelector("textarea[name=yaml]") !== null)`)
-			if back, err := chromedp.Run(e.ctx, chromedp.Evaluate[bool](`document.querySelector("textarea[name=yaml]") !== null`)); err == nil && back {
+			e.Until("an answer", `document.documentElement.dataset.old === undefined && document.readyState === "complete" && (location.pathname.startsWith("/records/") || document.querySelector("textarea[name=yaml]") !== null)`)
+			if back, err := chromedp.Run(e.Context, chromedp.Evaluate[bool](`document.querySelector("textarea[name=yaml]") !== null`)); err == nil && back {
 				refused++
 			}
 			harmless(k.Name + " refused or taken")
@@ -245,8 +206,8 @@ func TestHostileTextStaysText(t *testing.T) {
 		taken++
 		one := fmt.Sprintf("/records/users/platform/noted-%d", i)
 		for _, path := range []string{one, one + "/edit", one + "/history", "/records/users", "/search?q=" + url.QueryEscape(s), "/events?kind=" + url.QueryEscape(s)} {
-			e.do(path, chromedp.Navigate(cell.Profile.Server+path))
-			e.until(path, `document.readyState === "complete"`)
+			e.Do(path, chromedp.Navigate(cell.Profile.Server+path))
+			e.Until(path, `document.readyState === "complete"`)
 			harmless(path)
 		}
 	}

@@ -1,4 +1,4 @@
-package browser
+package browser_test
 
 import (
 	"net/http"
@@ -61,7 +61,7 @@ func TestTheLinkOutlivesAKillUntilItIsBurnt(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.AddCookie(res.Cookies()[0])
-	if res, err := cell.API.Do(req); err != nil || res.StatusCode != 200 {
+	if res, err := cell.API.Do(req); err != nil || res.Request.URL.Path != "/setup" || res.StatusCode != 200 {
 		t.Errorf("the session did not outlive the kill: %v %v", res, err)
 	}
 	out, exit := cell.Dun("admin", "recover", "--data", dir)

@@ -37,6 +37,7 @@ type Field struct {
 	Min, Max                        string   // of a number; Max of a text is its characters
 	Rows                            string   // of an area, default 4
 	Placeholder                     string
+	Complete                        string // what a browser may fill in, "" = nothing
 }
 
 // ID is the id of the field's control: summaries of errors link to it.
@@ -65,6 +66,13 @@ func (f Field) area() string {
 		return "4"
 	}
 	return f.Rows
+}
+
+func (f Field) complete() string {
+	if f.Complete == "" {
+		return "off"
+	}
+	return f.Complete
 }
 
 func (f Field) input() string {

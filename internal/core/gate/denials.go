@@ -205,10 +205,16 @@ func (g *Gate) deny(a identity.Actor, r resource.Ref, action string, policies []
 // Refused takes a refusal that a door decided, such as of a token that stands
 // for nobody, to the log of denials.
 func (g *Gate) Refused(a identity.Actor, kind, action string) {
+	g.RefusedAt(a, resource.Ref{Kind: kind, Tenant: resource.Platform}, action)
+}
+
+// RefusedAt is Refused for what was named; the door names what there is only:
+// what people type into the wrong field is no name.
+func (g *Gate) RefusedAt(a identity.Actor, target resource.Ref, action string) {
 	if a.Principal == (resource.Ref{}) {
 		a.Principal = resource.Ref{Kind: "Anonymous", Tenant: resource.Platform, Name: "nobody"}
 	}
-	g.deny(a, resource.Ref{Kind: kind, Tenant: resource.Platform}, action, nil)
+	g.deny(a, target, action, nil)
 }
 
 // clip bounds a name that somebody typed who may not even know that it is none.

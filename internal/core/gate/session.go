@@ -19,6 +19,9 @@ import (
 // SessionLife is how long a bearer session lives (formats.md, profile).
 const SessionLife = 24 * time.Hour
 
+// EnrolLife is how long one lives that a link opened.
+const EnrolLife = time.Hour
+
 // maxSessions bounds what one principal may hold; the oldest gives way.
 const maxSessions = 64
 
@@ -105,9 +108,25 @@ func (b *build) stale(p resource.Ref, now int64, replaced []byte) [][]byte {
 	return out
 }
 
+// Session is who a live session stands for.
+type Session struct {
+	Principal resource.Ref
+	UID       string // of its record
+	Expires   time.Time
+	Proof     identity.Proof
+	MFA       bool
+}
+
+// Actor is whom the session makes of a visitor.
+func (s Session) Actor(visitor identity.Actor) identity.Actor {
+	visitor.Principal, visitor.Proof, visitor.MFA = s.Principal, s.Proof, s.MFA
+	return visitor
+}
+
 // OpenSession makes a bearer session for the user and returns its token, the
 // only copy. replaces, when not empty, is a token that ends in the same
-// transaction. by is who asked; a leaf of class login keeps it.
+// transaction. by is who asked, from where, and what he proved: the session is
+// worth that much; a leaf of class login keeps it.
 func (g *Gate) OpenSession(ctx context.Context, by identity.Actor, user resource.Ref, replaces string) (token string, expires time.Time, err error) {
 	token = identity.NewToken()
 	hash, _ := identity.HashToken(token)
@@ -153,40 +172,65 @@ func (b *build) openSession(by identity.Actor, user resource.Ref, replaces strin
 	// The order of the cell and not the clock says whether the session or its
 	// user came first: a clock can jump back.
 	created := b.now()
-	err = b.leaf(fact{class: audit.Login, kind: "Session", action: "open", time: created, actor: by, tenant: user.Tenant, name: user.Name})
+	err = b.leaf(fact{class: audit.Login, kind: "Session", action: "open", time: created, actor: by, tenant: user.Tenant, name: user.Name, reason: string(by.Proof)})
 	if err != nil {
 		return expires, err
 	}
-	expires = clock.Add(SessionLife).UTC().Truncate(time.Second)
+	life := SessionLife
+	if by.Proof == identity.ProofLink {
+		life = EnrolLife
+	}
+	expires = clock.Add(life).UTC().Truncate(time.Second)
 	b.group.Revoke = append(b.group.Revoke, revoke...)
 	b.group.Open = append(b.group.Open, store.Session{
 		Hash: hash, Kind: user.Kind, Tenant: user.Tenant, Name: user.Name, Epoch: b.g.epoch,
-		Created: created, Expires: expires.UnixMicro(),
+		Created: created, Expires: expires.UnixMicro(), Source: by.Source, Proof: string(by.Proof), MFA: by.MFA,
 	})
 	return expires, nil
 }
 
-// Authenticate turns a bearer token into the principal that it stands for.
-// Unknown, expired, of another epoch, of a deleted or disabled user: all look
-// the same.
-func (g *Gate) Authenticate(token string) (resource.Ref, time.Time, error) {
+// Authenticate turns a bearer token into the session that it stands for.
+// Unknown, expired, of another epoch, of a deleted or disabled user, or opened
+// by a link: all look the same.
+func (g *Gate) Authenticate(token string) (Session, error) {
+	s, err := g.authenticate(token)
+	if err == nil && s.Proof == identity.ProofLink {
+		return Session{}, unauthenticated()
+	}
+	return s, err
+}
+
+// Enrolling is Authenticate for the sessions that a link opened: their owner
+// sets his proofs by them and does nothing else.
+func (g *Gate) Enrolling(token string) (Session, error) {
+	s, err := g.authenticate(token)
+	if err == nil && s.Proof != identity.ProofLink {
+		return Session{}, unauthenticated()
+	}
+	return s, err
+}
+
+func (g *Gate) authenticate(token string) (Session, error) {
 	hash, ok := identity.HashToken(token)
 	if !ok {
-		return resource.Ref{}, time.Time{}, unauthenticated()
+		return Session{}, unauthenticated()
 	}
 	x, ok := g.sessions.get(hash)
 	if !ok || x.Expires <= g.opt.Now().UnixMicro() || x.Epoch != g.At().Epoch {
-		return resource.Ref{}, time.Time{}, unauthenticated()
+		return Session{}, unauthenticated()
 	}
 	s := g.state.Load()
 	o := s.get(x.Kind, x.Tenant, x.Name)
 	if o == nil {
-		return resource.Ref{}, time.Time{}, unauthenticated()
+		return Session{}, unauthenticated()
 	}
 	if k, err := s.reg.Kind(x.Kind); err != nil || k.Disabled(o) || o.Metadata.Created.UnixMicro() > x.Created {
-		return resource.Ref{}, time.Time{}, unauthenticated() // the last: a new user under an old name
+		return Session{}, unauthenticated() // the last: a new user under an old name
 	}
-	return resource.Ref{Kind: x.Kind, Tenant: x.Tenant, Name: x.Name}, time.UnixMicro(x.Expires).UTC(), nil
+	return Session{
+		Principal: resource.Ref{Kind: x.Kind, Tenant: x.Tenant, Name: x.Name}, UID: o.Metadata.UID,
+		Expires: time.UnixMicro(x.Expires).UTC(), Proof: identity.Proof(x.Proof), MFA: x.MFA,
+	}, nil
 }
 
 func unauthenticated() error {

@@ -19,15 +19,15 @@ func (c *cell) signIn(p resource.Ref, replaces string) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if who, until, err := c.Authenticate(token); err != nil || who != p || !until.Equal(expires) {
-		c.t.Fatalf("%v %v %v", who, until, err)
+	if who, err := c.Authenticate(token); err != nil || who.Principal != p || !who.Expires.Equal(expires) {
+		c.t.Fatalf("%v %v", who, err)
 	}
 	return token
 }
 
 func (c *cell) dead(t *testing.T, what, token string) {
 	t.Helper()
-	if _, _, err := c.Authenticate(token); !fault.Is(err, fault.Unauthenticated) {
+	if _, err := c.Authenticate(token); !fault.Is(err, fault.Unauthenticated) {
 		t.Errorf("%s: %v", what, err)
 	}
 }
@@ -50,11 +50,11 @@ func TestASessionEnds(t *testing.T) {
 	wantCode(t, err, fault.Unauthenticated) // another's session is no way in
 
 	c.reopen()
-	if _, _, err := c.Authenticate(second); err != nil {
+	if _, err := c.Authenticate(second); err != nil {
 		t.Errorf("a restart ended the session: %v", err)
 	}
 	c.clock.advance(gate.SessionLife - time.Second)
-	if _, _, err := c.Authenticate(second); err != nil {
+	if _, err := c.Authenticate(second); err != nil {
 		t.Error(err)
 	}
 	c.clock.advance(time.Second)
@@ -123,17 +123,17 @@ func TestAPrincipalHasABoundedNumberOfSessions(t *testing.T) {
 	c.Together(calls[:40]...)
 	c.Together(calls[40:]...)
 	for i, token := range tokens {
-		_, _, err := c.Authenticate(token)
+		_, err := c.Authenticate(token)
 		if (err == nil) != (i >= 10) {
 			t.Errorf("session %d: %v", i, err)
 		}
 	}
 	// Exchanging one for another costs nobody else his session.
 	next := c.signIn(p, tokens[30])
-	if _, _, err := c.Authenticate(tokens[10]); err != nil {
+	if _, err := c.Authenticate(tokens[10]); err != nil {
 		t.Errorf("an exchange ended another session: %v", err)
 	}
-	if _, _, err := c.Authenticate(other); err != nil {
+	if _, err := c.Authenticate(other); err != nil {
 		t.Errorf("the bound of one ended a session of another: %v", err)
 	}
 	var errs [2]error
@@ -171,4 +171,42 @@ func TestASessionOfAnotherEpochIsDead(t *testing.T) {
 	})
 	c.dead(t, "before the restore", token)
 	c.signIn(dayzero.Operator, "")
+}
+
+func TestASessionIsWorthWhatWasProven(t *testing.T) {
+	c := newCell(t)
+	c.must(ann)
+	p := resource.Ref{Kind: "User", Tenant: "platform", Name: "ann"}
+	by := identity.Actor{Principal: p, Door: "console", Source: "192.0.2.7", Proof: identity.ProofPassword, MFA: true}
+	token, _, err := c.OpenSession(t.Context(), by, p, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	by.Proof, by.MFA = identity.ProofLink, false
+	link, _, err := c.OpenSession(t.Context(), by, p, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.reopen()
+	s, err := c.Authenticate(token)
+	if err != nil || !s.MFA || s.Proof != identity.ProofPassword || s.UID == "" {
+		t.Errorf("%+v %v", s, err)
+	}
+	if a := s.Actor(identity.Actor{Door: "api"}); !a.MFA || a.Principal != p || a.Door != "api" {
+		t.Errorf("%+v", a)
+	}
+	c.dead(t, "a session by link does nothing", link)
+	if s, err := c.Enrolling(link); err != nil || s.MFA || s.Principal != p {
+		t.Errorf("but set the proofs: %+v %v", s, err)
+	}
+	if _, err := c.Enrolling(token); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("any other does not: %v", err)
+	}
+	own, err := c.OwnSessions(token)
+	if err != nil || len(own) != 2 || own[0].Source != "192.0.2.7" || own[0].Proof != identity.ProofLink {
+		t.Errorf("%+v %v", own, err)
+	}
+	if err := c.CloseSession(t.Context(), by, link); err != nil {
+		t.Errorf("it can be left: %v", err)
+	}
 }

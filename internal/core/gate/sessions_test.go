@@ -45,7 +45,7 @@ func TestAUserEndsHisOtherSessionsAndNobodyElses(t *testing.T) {
 	}
 	c.dead(t, "all others", third)
 	for what, token := range map[string]string{"the one that asked": mine, "hers": hers} {
-		if _, _, err := c.Authenticate(token); err != nil {
+		if _, err := c.Authenticate(token); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

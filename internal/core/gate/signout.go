@@ -13,10 +13,11 @@ import (
 func (g *Gate) CloseSession(ctx context.Context, by identity.Actor, token string) error {
 	m := &member{ctx: ctx, done: make(chan struct{})}
 	m.run = func(b *build) error {
-		user, _, err := g.Authenticate(token)
+		s, err := g.authenticate(token)
 		if err != nil {
 			return err
 		}
+		user := s.Principal
 		hash, _ := identity.HashToken(token)
 		if b.revoked(hash[:]) {
 			return unauthenticated()

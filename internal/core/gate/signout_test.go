@@ -14,10 +14,10 @@ func TestASessionThatWasClosedStaysClosed(t *testing.T) {
 	if err := c.CloseSession(t.Context(), operator, token); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Authenticate(token); !fault.Is(err, fault.Unauthenticated) {
+	if _, err := c.Authenticate(token); !fault.Is(err, fault.Unauthenticated) {
 		t.Fatalf("the closed session still stands: %v", err)
 	}
-	if _, _, err := c.Authenticate(other); err != nil {
+	if _, err := c.Authenticate(other); err != nil {
 		t.Fatalf("another session of the user went with it: %v", err)
 	}
 	for _, again := range []string{token, "", "dun_s_nothing"} {

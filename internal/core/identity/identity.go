@@ -19,8 +19,22 @@ type Actor struct {
 	Door      string       // api, console, socket, control …
 	Source    string       // address of the client; "" for the program itself
 	Request   string       // request id, "" = none
-	MFA       bool
+	MFA       bool         // two factors were proven for this session
+	Proof     Proof        // how its session was opened; "" for the program itself
 }
+
+// Proof is how somebody showed who he is when a session was opened.
+type Proof string
+
+// The proofs of today. A session by link can do one thing: set the other
+// proofs.
+const (
+	ProofLink     Proof = "link"          // the one-time link
+	ProofMachine  Proof = "machine"       // root or the owner of the data directory
+	ProofPassword Proof = "password+code" // password and one-time code
+	ProofPasskey  Proof = "passkey"       // WebAuthn with user verification
+	ProofUpstream Proof = "openid"        // an OpenID Connect provider
+)
 
 // String names the principal as the audit log does: "User platform/operator".
 func (a Actor) String() string { return a.Principal.String() }

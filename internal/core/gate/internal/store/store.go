@@ -105,6 +105,9 @@ type Session struct {
 	Tenant, Name     string
 	Epoch            string
 	Created, Expires int64 // µs
+	Source           string
+	Proof            string
+	MFA              bool
 }
 
 // Status is the reported status of one record.

@@ -49,7 +49,7 @@ func (s *statements) prepare(ctx context.Context, d *sql.DB) error {
 		{&s.erase, `DELETE FROM payload WHERE seq=?`},
 		{&s.drop, `DELETE FROM history WHERE revision=?`},
 		{&s.salts, `UPDATE payload SET salts=? WHERE seq=?`},
-		{&s.open, `INSERT INTO session (hash, kind, tenant, name, epoch, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?)`},
+		{&s.open, `INSERT INTO session (hash, kind, tenant, name, epoch, created, expires, source, proof, mfa) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`},
 		{&s.revoke, `DELETE FROM session WHERE hash=?`},
 		{&s.purge, `DELETE FROM reply WHERE time < ?`},
 		{&s.reply, `INSERT OR REPLACE INTO reply (actor, key, epoch, hash, time, results) VALUES (?, ?, ?, ?, ?, ?)`},
@@ -217,7 +217,7 @@ func (w *writer) erase(g *store.Group) {
 func (w *writer) sessions(g *store.Group) {
 	for i := range g.Open {
 		x := &g.Open[i]
-		w.exec(w.open, x.Hash, x.Kind, x.Tenant, x.Name, x.Epoch, x.Created, x.Expires)
+		w.exec(w.open, x.Hash, x.Kind, x.Tenant, x.Name, x.Epoch, x.Created, x.Expires, x.Source, x.Proof, x.MFA)
 	}
 	for _, h := range g.Revoke {
 		w.exec(w.revoke, h)

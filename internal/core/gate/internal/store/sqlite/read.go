@@ -179,10 +179,10 @@ func (s *Store) Sessions(ctx context.Context) ([]store.Session, error) {
 	var out []store.Session
 	err := each(ctx, s.files.Reader, func(r *sql.Rows) error {
 		var x store.Session
-		err := r.Scan(&x.Hash, &x.Kind, &x.Tenant, &x.Name, &x.Epoch, &x.Created, &x.Expires)
+		err := r.Scan(&x.Hash, &x.Kind, &x.Tenant, &x.Name, &x.Epoch, &x.Created, &x.Expires, &x.Source, &x.Proof, &x.MFA)
 		out = append(out, x)
 		return err
-	}, `SELECT hash, kind, tenant, name, epoch, created, expires FROM session`)
+	}, `SELECT hash, kind, tenant, name, epoch, created, expires, source, proof, mfa FROM session`)
 	return out, err
 }
 

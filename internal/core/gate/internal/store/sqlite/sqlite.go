@@ -14,7 +14,7 @@ import (
 )
 
 // Schema is the number of the tables' form; a store with a higher one is refused.
-const Schema = 3
+const Schema = 4
 
 //go:embed schema.sql
 var schema1 string
@@ -25,9 +25,12 @@ var schema2 string
 //go:embed schema3.sql
 var schema3 string
 
+//go:embed schema4.sql
+var schema4 string
+
 // steps lead from an empty file to the form of today; a step never changes
 // once it was released.
-func steps() [Schema]string { return [Schema]string{schema1, schema2, schema3} }
+func steps() [Schema]string { return [Schema]string{schema1, schema2, schema3, schema4} }
 
 // Store is a store.Store in one SQLite file.
 type Store struct {

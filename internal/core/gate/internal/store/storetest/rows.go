@@ -72,7 +72,7 @@ func replies(k *kit) {
 
 func sessions(k *kit) {
 	session := func(n byte) store.Session {
-		return store.Session{Hash: bytes.Repeat([]byte{n}, 32), Kind: "User", Tenant: "acme", Name: "ann", Epoch: "epoch", Created: int64(n), Expires: int64(n) + 100}
+		return store.Session{Hash: bytes.Repeat([]byte{n}, 32), Kind: "User", Tenant: "acme", Name: "ann", Epoch: "epoch", Created: int64(n), Expires: int64(n) + 100, Source: "192.0.2.1", Proof: "link", MFA: n%2 == 1}
 	}
 	all := func() map[byte]store.Session {
 		out := map[byte]store.Session{}

@@ -1,0 +1,65 @@
+package lab
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+
+	"github.com/dun-sec/dun/internal/core/db"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/identity/signin"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/secret"
+)
+
+// Password is one that may be set.
+const Password = "tangerine-oboe-42-plinth"
+
+// SignIn is a store of proofs for the users of a gate, without an audit log.
+func SignIn(t testing.TB, g *gate.Gate) *signin.Store {
+	t.Helper()
+	dir := t.TempDir()
+	d, err := db.OpenSQLite(context.Background(), filepath.Join(dir, "meta.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	k, err := secret.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Write(filepath.Join(dir, "root.key")); err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := secret.Open(context.Background(), secret.Options{DB: d, KeyFile: filepath.Join(dir, "root.key"),
+		Record: func(context.Context, identity.Actor, secret.Use) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := signin.Open(context.Background(), signin.Options{DB: d, Secrets: secrets, Cell: "testcell",
+		Find: func(tenant, name string) (string, bool) {
+			return g.Subject(resource.Ref{Kind: "User", Tenant: tenant, Name: name})
+		},
+		Record: func(context.Context, identity.Actor, resource.Ref, string) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// Code is what an authenticator app shows at a time, for a key as a page shows
+// it.
+func Code(t testing.TB, key string, at time.Time) string {
+	t.Helper()
+	c, err := totp.GenerateCode(strings.ReplaceAll(key, " ", ""), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
