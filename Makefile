@@ -28,6 +28,7 @@ bench: bench-deps
 	$(GO) run ./bench/ready
 	$(GO) run ./bench/edge
 	$(GO) run ./bench/edge sites
+	$(GO) run ./bench/edge slow
 	$(GO) run ./bench/policy
 	$(GO) run ./bench/gate
 

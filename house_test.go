@@ -156,6 +156,7 @@ var doors = map[string]string{
 	"internal/plane/edge/serve.go":                "serves the edge's doors",
 	"internal/plane/edge/origin.go":               "the edge's transports, over the given dialer",
 	"internal/agent/check.go":                     "asks the console's own door as an outsider would",
+	"internal/agent/checklogin.go":                "asks the console to sign in as an outsider would",
 	"internal/plane/edge/check.go":                "asks the edge's own door as an outsider would",
 	"internal/plane/edge/checktls.go":             "greets the edge's own TLS door as an outsider would",
 	"internal/govern/certificates/acme/client.go": "speaks to ACME authorities, over the given dialer",

@@ -7,6 +7,10 @@
 // As "go run ./bench/edge sites" it compares the memory of an edge with one
 // site and with a thousand instead, and exits with 1 when that is over the bar.
 //
+// As "go run ./bench/edge slow" it holds connections as slowhttptest does, on
+// both, and counts what becomes of others' requests; it exits with 1 when one
+// fails at the edge.
+//
 // It needs nginx and wrk (Debian: apt-get install nginx wrk) and exits with 2
 // without them. It uses loopback and a temporary directory only, and ends what
 // it started.
@@ -39,6 +43,8 @@ func main() {
 			err = holdSites(ctx, os.Args[2:])
 		case sitesCommand:
 			err = compareSites(ctx)
+		case slowCommand:
+			err = attackSlowly(ctx)
 		default:
 			measureProxies(ctx)
 			return

@@ -69,7 +69,10 @@ func (p *process) cpu() (time.Duration, error) {
 // start starts the origin, then the proxies in the order of the table.
 func start(ctx context.Context, nginx, dir string) ([]*process, error) {
 	var all []*process
-	origin, err := startNginx(ctx, nginx, dir, "origin", `location / { default_type text/html; return 200 "<!doctype html><title>origin</title><p>an answer of a few words</p>"; }`)
+	if err := os.WriteFile(filepath.Join(dir, "big"), make([]byte, bigAnswer), 0o600); err != nil {
+		return nil, fmt.Errorf("write the large answer: %w", err)
+	}
+	origin, err := startNginx(ctx, nginx, dir, "origin", `location = /big { root `+dir+`; } location / { default_type text/html; return 200 "<!doctype html><title>origin</title><p>an answer of a few words</p>"; }`)
 	if err != nil {
 		return all, err
 	}

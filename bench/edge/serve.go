@@ -51,7 +51,7 @@ func serveEdge(ctx context.Context, args []string) error {
 	}
 	site := &resource.Object{
 		Kind: "Site", Metadata: resource.Metadata{Tenant: resource.Platform, Name: "bench"},
-		Spec: &kind.SiteSpec{Hosts: []string{benchHost}, Origins: []kind.Origin{{URL: "http://" + args[1]}}, WAF: &kind.WAF{Mode: args[0]}},
+		Spec: &kind.SiteSpec{Hosts: []string{benchHost, "127.0.0.1"}, Origins: []kind.Origin{{URL: "http://" + args[1]}}, WAF: &kind.WAF{Mode: args[0]}},
 	}
 	feed := oneBatch{batch: make(chan resource.Batch, 1)}
 	feed.batch <- resource.Batch{Changes: []resource.Change{{Ref: site.Ref(), Object: site}}, Synced: true, At: resource.Position{Epoch: "e", Revision: 1}}

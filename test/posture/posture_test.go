@@ -35,6 +35,7 @@ func TestTheControlsOfARealCell(t *testing.T) {
 	dun(0, "2.1-13  proved|worst delay", "posture", "run", "2.1-13")
 	dun(0, "5.3-4  已证明", "--lang", "zh", "posture", "run", "5.3-4")
 	dun(0, "4.1-1  proved|308 Permanent Redirect|TLS 1.1 accepted: false", "posture", "run", "4.1-1")
+	dun(0, "8.5-2  proved|in clear|308 Permanent Redirect|__Host-dun of POST /leave: Secure=true HttpOnly=true SameSite=true|forms", "posture", "run", "8.5-2")
 	dun(0, "proved", "posture")
 	dun(0, `"state": "proved"`, "posture", "-o", "json")
 	dun(0, "check|proved|platform/8.4-9", "audit", "tail", "--class", "check", "--action", "proved")

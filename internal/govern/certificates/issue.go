@@ -42,7 +42,8 @@ func wanted(o *resource.Object, s *edge.CertificateStatus, now time.Time) (at ti
 		return time.Time{}, false
 	}
 	at = now
-	if edge.Whole(o) && s.NotBefore != nil {
+	state, _ := o.State.(*edge.CertificateState)
+	if edge.Whole(o) && state.Order == orderOf(o) && s.NotBefore != nil {
 		at = s.NotBefore.Add(s.NotAfter.Sub(*s.NotBefore) / 3 * 2)
 	}
 	if s.Next != nil && at.Before(*s.Next) && s.For == orderOf(o) {
@@ -160,7 +161,7 @@ func (w *watch) settle(ctx context.Context, o *resource.Object, a answer) *resou
 	if a.err == nil {
 		old, _ := o.State.(*edge.CertificateState)
 		res, err := w.opt.Gate.Apply(ctx, gate.Request{Actor: w.actor, Reason: "issued by the authority", Changes: []gate.Change{{
-			Op: gate.Act, Ref: a.ref, Verb: "issue", Revision: o.Metadata.Revision, Input: edge.IssueInput{Chain: a.issued.Chain, Key: string(a.stored)},
+			Op: gate.Act, Ref: a.ref, Verb: "issue", Revision: o.Metadata.Revision, Input: edge.IssueInput{Chain: a.issued.Chain, Key: string(a.stored), Order: a.order},
 		}}})
 		if err != nil {
 			w.forget(ctx, a.stored)

@@ -25,6 +25,7 @@ type ACME struct {
 type IssueInput struct {
 	Chain string `json:"chain" required:"true" max:"24576" en:"Certificate chain" zh:"证书链"`
 	Key   string `json:"key" required:"true" max:"28" en:"Private key" zh:"私钥" help:"Reference of the sealed secret" help_zh:"封存机密的引用"`
+	Order string `json:"order" required:"true" max:"64" en:"Order" zh:"申请" help:"Fingerprint of what was asked for" help_zh:"申请内容的指纹"`
 }
 
 func issue() resource.Verb {
@@ -39,7 +40,7 @@ func issue() resource.Verb {
 				a.Add("input.chain", "%s", "%s", *why)
 				return nil
 			}
-			*a.State = CertificateState{Key: a.Input.Key, PublicKey: PublicKeyHash(chain[0].PublicKey), Chain: a.Input.Chain}
+			*a.State = CertificateState{Key: a.Input.Key, PublicKey: PublicKeyHash(chain[0].PublicKey), Chain: a.Input.Chain, Order: a.Input.Order}
 			return nil
 		})
 }

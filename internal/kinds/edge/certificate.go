@@ -24,6 +24,7 @@ type CertificateState struct {
 	Key       string `json:"key,omitempty" en:"Private key" zh:"私钥" help:"Reference of the sealed secret" help_zh:"封存机密的引用"`
 	PublicKey string `json:"publicKey,omitempty" en:"Public key" zh:"公钥" help:"SHA-256 of the key's public half (SubjectPublicKeyInfo), in hex" help_zh:"密钥公开部分(SubjectPublicKeyInfo)的 SHA-256,十六进制"`
 	Chain     string `json:"chain,omitempty" en:"Chain of the key" zh:"密钥对应的证书链" help:"That the key was put for; it serves until a new chain has its key, too" help_zh:"存入密钥时的证书链;新证书链补齐私钥之前由它继续服务"`
+	Order     string `json:"order,omitempty" en:"Order" zh:"申请" help:"Fingerprint of what the authority was asked for; empty = it was uploaded" help_zh:"向证书机构申请的内容指纹;空 = 上传所得"`
 }
 
 // Conditions of a certificate.

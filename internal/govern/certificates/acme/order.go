@@ -7,6 +7,7 @@ package acme
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -41,6 +42,7 @@ type Order struct {
 	Dial       DialFunc
 	Challenges *challenges.Set
 	Now        func() time.Time
+	Limit      time.Duration // of the whole order; 0 = OrderTime
 }
 
 // Issued is what came of an order. Account is set as soon as there is one, also
@@ -51,9 +53,9 @@ type Issued struct {
 	Account []byte // secret
 }
 
-// Get carries an order out. It returns within OrderTime.
+// Get carries an order out. It returns within its limit.
 func Get(ctx context.Context, o Order) (out Issued, err error) {
-	ctx, cancel := context.WithTimeout(ctx, OrderTime)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(o.Limit, OrderTime))
 	defer cancel()
 	web, err := client(o.Dial, o.CA, len(o.Names))
 	if err != nil {
