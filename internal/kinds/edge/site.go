@@ -35,6 +35,7 @@ type SiteSpec struct {
 	Limits  *Limits  `json:"limits,omitempty" en:"Limits" zh:"限制"`
 	TLS     *TLS     `json:"tls,omitempty" en:"TLS" zh:"TLS"`
 	Headers *Headers `json:"headers,omitempty" en:"Response headers" zh:"响应头"`
+	Traffic *Traffic `json:"traffic,omitempty" en:"Traffic" zh:"流量"`
 }
 
 // TLS is how the site is reached over HTTPS. Its certificate is signed by the
@@ -167,6 +168,7 @@ func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {
 		between(r, "spec.health.interval", h.Interval, "1s", "10m")
 	}
 	validateHeaders(s.Headers, r)
+	validateTraffic(s.Traffic, r)
 	if l := s.Limits; l != nil {
 		validateLimits(l, r)
 		if l.Body > 1<<30 {

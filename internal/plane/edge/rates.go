@@ -35,6 +35,7 @@ func compileRate(r *edge.Rate, atOnce, index int) *rate {
 // compileOptions makes a site's options of this file and its neighbours ready.
 func (e *Edge) compileOptions(t *site, s *edge.SiteSpec) {
 	t.headers = compileHeaders(s.Headers)
+	t.spread = compileSpread(s.Traffic)
 	t.redirect = s.TLS != nil && s.TLS.Redirect
 	if l := s.Limits; l != nil {
 		t.rate = compileRate(l.Rate, l.Concurrency, -1)

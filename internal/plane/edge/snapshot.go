@@ -31,6 +31,7 @@ func (n siteName) String() string { return n.tenant + "/" + n.name }
 type snapshot struct {
 	hosts map[string]*site // exact names and addresses
 	wild  map[string]*site // ".example.com" for *.example.com
+	sites map[siteName]*site
 	bans  *banTable
 	count int
 
@@ -54,7 +55,8 @@ type site struct {
 	headers    *siteHeaders
 	rate       *rate          // nil = no limit
 	routes     []limitedRoute // longest path first
-	broken     bool           // the record could not be compiled: its hosts answer 503
+	spread     spread
+	broken     bool // the record could not be compiled: its hosts answer 503
 	tally      *siteTally
 }
 
@@ -103,6 +105,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 	}
 	s := &snapshot{
 		hosts: make(map[string]*site, len(sites)), wild: map[string]*site{},
+		sites: make(map[siteName]*site, len(sites)),
 		bans:  compileBans(collect[*edge.BanSpec](records, "Ban"), e.opts.Log),
 		count: len(sites), checks: map[healthKey]*health{},
 	}
@@ -120,6 +123,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 				s.checks[g.health.key] = g.health
 			}
 		}
+		s.sites[t.name] = t
 		s.claim(t, o.spec.Hosts)
 	}
 	round.commit()
