@@ -36,6 +36,8 @@ type SiteSpec struct {
 	TLS     *TLS     `json:"tls,omitempty" en:"TLS" zh:"TLS"`
 	Headers *Headers `json:"headers,omitempty" en:"Response headers" zh:"响应头"`
 	Traffic *Traffic `json:"traffic,omitempty" en:"Traffic" zh:"流量"`
+
+	PassThrough *PassThrough `json:"passThrough,omitempty" en:"Pass-through" zh:"直通" help:"TLS goes to the origins unopened, by its server name; nothing is answered over HTTP" help_zh:"TLS 按服务器名直达源站,不解密;HTTP 不作应答"`
 }
 
 // TLS is how the site is reached over HTTPS. Its certificate is signed by the
@@ -169,6 +171,7 @@ func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {
 	}
 	validateHeaders(s.Headers, r)
 	validateTraffic(s.Traffic, r)
+	validatePassThrough(s, r)
 	if l := s.Limits; l != nil {
 		validateLimits(l, r)
 		if l.Body > 1<<30 {

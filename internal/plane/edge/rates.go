@@ -36,6 +36,7 @@ func compileRate(r *edge.Rate, atOnce, index int) *rate {
 func (e *Edge) compileOptions(t *site, s *edge.SiteSpec) {
 	t.headers = compileHeaders(s.Headers)
 	t.spread = compileSpread(s.Traffic)
+	t.pass = compilePassing(s.PassThrough)
 	t.redirect = s.TLS != nil && s.TLS.Redirect
 	if l := s.Limits; l != nil {
 		t.rate = compileRate(l.Rate, l.Concurrency, -1)

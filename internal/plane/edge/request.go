@@ -167,6 +167,9 @@ func (q *request) findSite(snap *snapshot) bool {
 	if s != nil && q.r.TLS != nil && snap.lookup(serverName(q.r.TLS.ServerName, localAddr(q.r))) != s {
 		s = nil
 	}
+	if s != nil && s.pass != nil {
+		s = nil // its certificate is the origin's: nothing of it is served in clear or by ours
+	}
 	if s == nil {
 		q.refuse(http.StatusMisdirectedRequest)
 		return false
@@ -185,10 +188,15 @@ func localAddr(r *http.Request) net.Addr {
 	return a
 }
 
+// barred says who is refused whatever he asks for, and who is on an allow list.
+func (e *Edge) barred(snap *snapshot, s *site, from netip.Addr, now time.Time) (allowed, barred bool) {
+	return snap.bans.decide(s.name, from, now)
+}
+
 func (q *request) admitted(snap *snapshot) bool {
-	allowed, banned := snap.bans.decide(q.site.name, q.from.Addr(), q.now)
+	allowed, barred := q.edge.barred(snap, q.site, q.from.Addr(), q.now)
 	q.trust = allowed
-	if !banned {
+	if !barred {
 		return true
 	}
 	q.site.tally.blocked.Add(1)

@@ -29,11 +29,12 @@ func (n siteName) String() string { return n.tenant + "/" + n.name }
 // snapshot is everything a request is judged by. It is never changed after
 // compile; readers hold it as long as they need it.
 type snapshot struct {
-	hosts map[string]*site // exact names and addresses
-	wild  map[string]*site // ".example.com" for *.example.com
-	sites map[siteName]*site
-	bans  *banTable
-	count int
+	hosts  map[string]*site // exact names and addresses
+	wild   map[string]*site // ".example.com" for *.example.com
+	sites  map[siteName]*site
+	bans   *banTable
+	count  int
+	passes bool // some site passes through
 
 	checks map[healthKey]*health
 }
@@ -56,7 +57,8 @@ type site struct {
 	rate       *rate          // nil = no limit
 	routes     []limitedRoute // longest path first
 	spread     spread
-	broken     bool // the record could not be compiled: its hosts answer 503
+	pass       *passing // nil = HTTP
+	broken     bool     // the record could not be compiled: its hosts answer 503
 	tally      *siteTally
 }
 
@@ -124,6 +126,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 			}
 		}
 		s.sites[t.name] = t
+		s.passes = s.passes || t.pass != nil
 		s.claim(t, o.spec.Hosts)
 	}
 	round.commit()

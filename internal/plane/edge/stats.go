@@ -26,6 +26,8 @@ type Stats struct {
 
 type siteTally struct {
 	requests, blocked, detected, originErrors, healthChanges, retries atomic.Uint64
+	in, out                                                           atomic.Uint64 // bytes of bodies, from and to clients
+	connections                                                       atomic.Int64  // that are passed through now
 
 	purse purse
 }
