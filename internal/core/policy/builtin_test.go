@@ -27,6 +27,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 		}},
 		{"dayzero", func(tenant, kind, _ string) bool { return tenant == "platform" && slices.Contains(access, kind) }},
 		{"attacks", func(_, kind, verb string) bool { return kind == "Attack" && (verb == "read" || verb == "create") }},
+		{"sites", func(_, kind, verb string) bool { return kind == "Site" && verb == "read" }},
 		{"nobody", func(string, string, string) bool { return false }},
 	} {
 		who := resource.Ref{Kind: "Service", Tenant: "platform", Name: tt.service}

@@ -96,6 +96,7 @@ func Site() *resource.Kind {
 		Columns: []resource.Column{
 			{Title: resource.T("Hosts", "域名"), Value: func(o *resource.Object) string { return strings.Join(o.Spec.(*SiteSpec).Hosts, ",") }},
 			{Title: resource.T("Origins", "源站"), Value: origins},
+			{Title: resource.T("Not served", "未提供服务"), Value: func(o *resource.Object) string { return strings.Join(Unproven(o), ",") }},
 			{Title: resource.T("WAF", "防火墙"), Value: func(o *resource.Object) string { return o.Spec.(*SiteSpec).Mode() }},
 			{Title: resource.T("Paranoia", "严格等级"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Paranoia()) }},
 			{Title: resource.T("Threshold", "阈值"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Threshold()) }},
@@ -109,7 +110,9 @@ spec:
   waf: {mode: block, paranoia: 1}
 `,
 		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"edge"},
-	}, resource.Behaviour[SiteSpec]{Validate: validateSite, Unique: claimHosts})
+		NewState: func() any { return new(SiteState) }, Settle: settleSite, Verbs: siteVerbs(),
+		NewStatus: func() any { return new(SiteStatus) }, StatusOwner: SiteOwner,
+	}, resource.Behaviour[SiteSpec]{Validate: validateSite, Claims: claimHosts})
 }
 
 // Mode is the WAF mode in force.
@@ -142,14 +145,6 @@ func origins(o *resource.Object) string {
 		out = append(out, g.URL)
 	}
 	return strings.Join(out, ",")
-}
-
-func claimHosts(_ *resource.Metadata, s *SiteSpec) []resource.Claim {
-	var out []resource.Claim
-	for i, h := range s.Hosts {
-		out = append(out, resource.Claim{Path: fmt.Sprintf("spec.hosts[%d]", i), Value: h})
-	}
-	return out
 }
 
 func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {

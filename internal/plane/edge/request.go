@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/kinds/edge"
 )
 
 // RequestHeader carries the request id on every response and to the origin.
@@ -58,7 +59,7 @@ func (e *Edge) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		q.refuse(http.StatusServiceUnavailable)
 		return
 	}
-	if !q.sane() || !q.findSite(snap) || !q.admitted(snap) {
+	if !q.sane() || q.provesNothing() || !q.findSite(snap) || !q.admitted(snap) {
 		return
 	}
 	done, ok := q.withinRates()
@@ -180,6 +181,16 @@ func (q *request) findSite(snap *snapshot) bool {
 		q.refuse(http.StatusServiceUnavailable)
 		return false
 	}
+	return true
+}
+
+// provesNothing refuses the address at which a host is proven: what an edge
+// answers there, ours or another one's, must not prove whose the host is.
+func (q *request) provesNothing() bool {
+	if !strings.HasPrefix(q.target.path, edge.ProofPath) {
+		return false
+	}
+	q.refuse(http.StatusMisdirectedRequest)
 	return true
 }
 

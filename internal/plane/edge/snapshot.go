@@ -91,6 +91,7 @@ func (s *snapshot) configured(host string) string {
 type named[S any] struct {
 	tenant, name string
 	spec         S
+	record       *resource.Object
 }
 
 // compile turns records into a snapshot in time linear in their number (but
@@ -127,7 +128,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 		}
 		s.sites[t.name] = t
 		s.passes = s.passes || t.pass != nil
-		s.claim(t, o.spec.Hosts)
+		s.claim(t, slices.DeleteFunc(slices.Clone(o.spec.Hosts), func(h string) bool { return !edge.Serves(o.record, h) }))
 	}
 	round.commit()
 	e.tally.keep(sites)
@@ -193,7 +194,7 @@ func collect[S any](records map[resource.Ref]*resource.Object, kind string) []na
 			continue
 		}
 		if spec, ok := o.Spec.(S); ok {
-			out = append(out, named[S]{ref.Tenant, ref.Name, spec})
+			out = append(out, named[S]{ref.Tenant, ref.Name, spec, o})
 		}
 	}
 	slices.SortFunc(out, func(a, b named[S]) int {
