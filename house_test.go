@@ -155,6 +155,7 @@ var doors = map[string]string{
 	"internal/agent/check.go":         "asks the console's own door as an outsider would",
 	"internal/plane/edge/check.go":    "asks the edge's own door as an outsider would",
 	"internal/plane/edge/checktls.go": "greets the edge's own TLS door as an outsider would",
+	"internal/govern/sites/look.go":   "asks a host for its proof, over the given dialer",
 	"cmd/dun/origin.go":               "tries an origin for a person, over the given dialer",
 	"internal/cli/client.go":          "the client of the API",
 	"internal/cli/login.go":           "the client of the local admin socket",

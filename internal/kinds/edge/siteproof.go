@@ -198,3 +198,14 @@ func note(a resource.Act[SiteSpec, SiteState, HostsInput], method string) error 
 	}
 	return nil
 }
+
+// Method is how a host was proven, "" for one that was not.
+func (s *SiteState) Method(host string) string {
+	if p := s.proof(host); p != nil {
+		return p.Method
+	}
+	return ""
+}
+
+// HasLapsed reports whether other sites may take an unproven host.
+func (s *SiteState) HasLapsed(host string) bool { return slices.Contains(s.Lapsed, host) }
