@@ -166,6 +166,7 @@ var doors = map[string]string{
 	"internal/cli/login.go":                       "the client of the local admin socket",
 	"internal/lab/":                               "the test kit plays clients and origins",
 	"bench/":                                      "measures",
+	"internal/govern/sites/look.go":               "asks a host for its proof, over the given dialer",
 }
 
 var doorWords = map[string][]string{

@@ -198,7 +198,7 @@ func (c *cell) edgeOptions() edge.Options {
 
 // dialer connects to addresses that tenants name.
 func (c *cell) dialer() *dial.Dialer {
-	return &dial.Dialer{Own: c.doors.addresses, Networks: c.networks}
+	return &dial.Dialer{Own: c.doors.addresses, Networks: c.networks, Resolver: c.resolver()}
 }
 
 const edgeService = "edge"
@@ -253,6 +253,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
+	run.Go(func() { c.proveSites(ctx) })
 	run.Go(func() { c.announce(ctx) })
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

@@ -31,6 +31,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 		{"signin", func(_, kind, verb string) bool {
 			return verb == "read" && (kind == "IdentityProvider" || kind == "User")
 		}},
+		{"sites", func(_, kind, verb string) bool { return kind == "Site" && verb == "read" }},
 		{"nobody", func(string, string, string) bool { return false }},
 	} {
 		who := resource.Ref{Kind: "Service", Tenant: "platform", Name: tt.service}
