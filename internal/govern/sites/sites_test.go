@@ -162,7 +162,7 @@ func TestAHostIsProvenByItsTXTRecord(t *testing.T) {
 		t.Errorf("not served: %v", u)
 	}
 	s.dns.Tell("txt-record="+h.Record+",v=spf1 -all", "txt-record="+h.Record+","+h.Value, "txt-record="+h.Record+","+wild.Value)
-	s.restart() // the claim is the same after a restart
+	s.restart()                              // the claim is the same after a restart
 	s.now = s.now.Add(lookLast + lookLast/8) // the jitter
 	s.round()
 	for _, name := range []string{"shop.example", "*.shop.example"} {
