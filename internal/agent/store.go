@@ -28,7 +28,7 @@ const reopenEvery = 3 * time.Second
 func (c *cell) openGate(ctx context.Context, stop *closers) error {
 	g, err := gate.Open(ctx, gate.Options{
 		Path: c.dir.File("records.db"), CheckpointFile: c.dir.File("tiles/checkpoint"), Cell: c.dir.Cell, Node: nodeName,
-		Memory: memoryBudget(), Approvals: approvals.Rules{},
+		Memory: memoryBudget(), Approvals: approvals.Rules{First: dayzero.Operator},
 		Denials:  gate.DenialOptions{Path: c.dir.File("denials.db"), CheckpointFile: c.dir.File("tiles/denials/checkpoint"), Signer: c.keys.Denials, VKey: c.keys.DenialsVKey},
 		Registry: c.reg, Signer: c.keys.Signer, VKey: c.keys.VKey, Now: c.opt.Now, Log: c.opt.Log,
 	})

@@ -19,7 +19,9 @@ import (
 )
 
 // Rules is gate.Approvals. It has no state of its own.
-type Rules struct{}
+type Rules struct {
+	First resource.Ref // the user whom the first start made: a founder, too
+}
 
 var _ gate.Approvals = Rules{}
 
@@ -34,10 +36,10 @@ func (Rules) Service() resource.Ref { return identity.Service(access.ApprovalSer
 
 // Founding implements gate.Approvals: a founder is a user of the platform whom
 // the machine made, and nobody else.
-func (Rules) Founding(v gate.View) bool {
+func (r Rules) Founding(v gate.View) bool {
 	n := 0
 	v.Each("User", resource.Platform, func(o *resource.Object) bool {
-		if o.Metadata.Labels[resource.LabelFounder] != "" && v.Live(o.Ref()) {
+		if (o.Metadata.Labels[resource.LabelFounder] != "" || plain(o.Ref()) == r.First) && v.Live(o.Ref()) {
 			n++
 		}
 		return n < minFounders

@@ -54,15 +54,6 @@ func Run(ctx context.Context, g Gate, release string) error {
 			changes = append(changes, *c)
 		}
 	}
-	if !first {
-		c, err := mark(ctx, g, me)
-		if err != nil {
-			return err
-		}
-		if c != nil {
-			changes = append(changes, *c)
-		}
-	}
 	if len(changes) == 0 {
 		return nil
 	}
@@ -104,7 +95,7 @@ func record(kind, name, builtin string, spec any) *resource.Object {
 func firstRecords(release string) []*resource.Object {
 	return []*resource.Object{
 		record("Tenant", resource.Platform, release, &system.TenantSpec{Title: "Platform"}),
-		founder(Operator.Name, "Operator"),
+		record("User", Operator.Name, "", &access.UserSpec{DisplayName: "Operator"}),
 		record("RoleBinding", "operators", "", &access.RoleBindingSpec{Role: "operator", Subjects: []access.Subject{{Kind: "User", Name: Operator.Name}}}),
 	}
 }
@@ -142,8 +133,8 @@ var rules = map[string]*access.ApprovalRuleSpec{
 	},
 }
 
-func founder(name, title string) *resource.Object {
-	o := record("User", name, "", &access.UserSpec{DisplayName: title})
+func founder(name string) *resource.Object {
+	o := record("User", name, "", &access.UserSpec{})
 	o.Metadata.Labels = map[string]string{resource.LabelFounder: "true"}
 	return o
 }
@@ -164,26 +155,11 @@ func Found(ctx context.Context, g Gate, name string) (resource.Ref, error) {
 		return user, err
 	}
 	for _, o := range []*resource.Object{
-		founder(name, ""),
+		founder(name),
 		record("RoleBinding", "founder-"+name, "", &access.RoleBindingSpec{Role: "operator", Subjects: []access.Subject{{Kind: "User", Name: name}}}),
 	} {
 		changes = append(changes, gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o})
 	}
 	_, err = g.Apply(ctx, gate.Request{Actor: me, Changes: changes, Reason: "founder, made on the machine"})
 	return user, err
-}
-
-// mark calls the first operator a founder in a cell that is older than founders.
-func mark(ctx context.Context, g Gate, me identity.Actor) (*gate.Change, error) {
-	o, err := g.Get(ctx, me, Operator)
-	if fault.Is(err, fault.NotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", Operator, err)
-	}
-	if o.Metadata.Labels[resource.LabelFounder] != "" {
-		return nil, nil
-	}
-	return &gate.Change{Op: gate.Patch, Ref: Operator, Revision: o.Metadata.Revision, Patch: map[string]any{"metadata": map[string]any{"labels": map[string]any{resource.LabelFounder: "true"}}}}, nil
 }
