@@ -31,6 +31,8 @@ type Approvals interface {
 	Ask(v View, req *Request, w []Wanted, n Need, at time.Time) (*resource.Object, error)
 	// Judge refuses a verb on such a record that policy would allow.
 	Judge(v View, a identity.Actor, o *resource.Object, c *Change, at time.Time) error
+	// Changes reads back what a record asks for, whatever became of it.
+	Changes(v View, o *resource.Object) ([]Change, error)
 	// Plan reads an approved record back, or says why it may not run now.
 	Plan(v View, o *resource.Object, at time.Time) (Approved, error)
 }

@@ -203,12 +203,20 @@ func (r Rules) Plan(v gate.View, o *resource.Object, at time.Time) (gate.Approve
 			return refuse("step %s has %d of %d assents", "步骤 %s 仅有 %d/%d 人同意", s.Step.Name, yes, s.Needed())
 		}
 	}
-	for _, x := range spec.Changes {
+	var err error
+	out.Request.Changes, err = r.Changes(v, o)
+	return out, err
+}
+
+// Changes implements gate.Approvals.
+func (Rules) Changes(v gate.View, o *resource.Object) ([]gate.Change, error) {
+	var out []gate.Change
+	for _, x := range o.Spec.(*access.ChangeRequestSpec).Changes {
 		c, err := change(v.Registry(), x)
 		if err != nil {
-			return gate.Approved{}, err
+			return nil, err
 		}
-		out.Request.Changes = append(out.Request.Changes, c)
+		out = append(out, c)
 	}
 	return out, nil
 }
