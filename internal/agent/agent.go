@@ -20,6 +20,7 @@ import (
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/challenges"
+	"github.com/dun-sec/dun/internal/core/clock"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -31,6 +32,8 @@ import (
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/core/views"
+	"github.com/dun-sec/dun/internal/govern/approvals"
+	"github.com/dun-sec/dun/internal/govern/dayzero"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
@@ -78,20 +81,21 @@ const (
 
 // cell is everything that runs.
 type cell struct {
-	opt     Options
-	dir     *Dir
-	keys    *Keys
-	doors   doors
-	events  *events.Log
-	reg     *resource.Registry
-	keeper  *lkg.Keeper // of the edge
-	edge    *edge.Edge
-	link    *link
-	more    links // of other founders
-	secrets *secret.Store
-	signin  *signin.Store
-	views   *views.Store
-	started time.Time
+	opt        Options
+	dir        *Dir
+	keys       *Keys
+	doors      doors
+	events     *events.Log
+	reg        *resource.Registry
+	keeper     *lkg.Keeper // of the edge
+	edge       *edge.Edge
+	link       *link
+	more       links // of other founders
+	reconciler *approvals.Reconciler
+	secrets    *secret.Store
+	signin     *signin.Store
+	views      *views.Store
+	started    time.Time
 
 	challenges *challenges.Set // of ACME authorities
 
@@ -167,6 +171,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		return fmt.Errorf("open events: %w", err)
 	}
 	stop.add(c.events.Close)
+	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource())
 	type made struct {
 		e   *edge.Edge
 		err error
@@ -254,6 +259,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
 	run.Go(func() { c.carryOut(ctx) })
+	run.Go(func() { c.reconciler.Run(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
 	run.Go(func() { c.proveSites(ctx) })
 	run.Go(func() { c.announce(ctx) })
@@ -277,6 +283,7 @@ func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 		secure, _ := address(c.doors.edgeHTTPS)
 		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)
 	}
+	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
 	return assurance.NewRegistry(nodeName, g.RecordCheck, c.opt.Now, list...)
 }
 

@@ -21,6 +21,18 @@ func (c *cell) carryOut(ctx context.Context) {
 	}
 }
 
+// recordSource reconciles the records; while their store does not open there is
+// nothing to hold against anything.
+func (c *cell) recordSource() approvals.Source {
+	return approvals.Source{Name: "records", Drift: func(ctx context.Context) ([]approvals.Drift, error) {
+		g := c.running()
+		if g == nil {
+			return nil, nil
+		}
+		return approvals.Records(g).Drift(ctx)
+	}}
+}
+
 // opened waits for the record store; nil when ctx ended before.
 func (c *cell) opened(ctx context.Context) *gate.Gate {
 	t := time.NewTicker(time.Second)

@@ -28,7 +28,7 @@ func TestALinkIsBurntOnce(t *testing.T) {
 	now := time.Now()
 	path := filepath.Join(t.TempDir(), "bootstrap", "link")
 	open := func() *link {
-		l, err := openLink(path, func() time.Time { return now })
+		l, err := openLink(path, dayzero.Operator, func() time.Time { return now })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestALinkIsBurntOnce(t *testing.T) {
 func TestALinkEnds(t *testing.T) {
 	now := time.Now()
 	path := filepath.Join(t.TempDir(), "link")
-	l, err := openLink(path, func() time.Time { return now })
+	l, err := openLink(path, dayzero.Operator, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestADamagedLinkIsNone(t *testing.T) {
 		if err := os.WriteFile(path, []byte(s), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, err := openLink(path, time.Now)
+		l, err := openLink(path, dayzero.Operator, time.Now)
 		if err != nil {
 			t.Fatalf("%q: %v", s, err)
 		}

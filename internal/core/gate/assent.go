@@ -60,6 +60,7 @@ type Approved struct {
 // Waiting says that a request waits for assent: nothing of it was done.
 type Waiting struct {
 	Request   resource.Ref // the record that asks for it
+	Revision  uint64       // of that record
 	Approvers []string
 }
 
@@ -237,10 +238,14 @@ func (b *build) applyOrAsk(req *Request, early *plan) ([]Result, error) {
 	return []Result{{Ref: w.Request, waits: w}}, nil
 }
 
+// apart lets a member of several steps work on a fork: when one of them fails,
+// reset brings back the state before, in which the others left no trace.
+func (b *build) apart() { b.state = b.state.fork() }
+
 // ask writes the record that asks for assent, with its leaf. Who may make the
 // change may ask for it: no other policy is asked.
 func (b *build) ask(req *Request, a *asking) (*Waiting, error) {
-	w := &Waiting{Request: a.record.Ref(), Approvers: a.people}
+	w := &Waiting{Request: a.record.Ref(), Revision: a.record.Metadata.Revision, Approvers: a.people}
 	if a.record.Metadata.UID != "" {
 		return w, nil // it asks already
 	}
@@ -263,13 +268,14 @@ func (b *build) ask(req *Request, a *asking) (*Waiting, error) {
 	if err := placed(b.state, p); err != nil {
 		return nil, err
 	}
+	b.apart()
 	b.state.perform(p)
 	keep := *req
 	keep.IdempotencyKey = ""
 	if _, err := b.record(b.state, &keep, []*plan{p}); err != nil {
 		return nil, err
 	}
-	w.Request = o.Ref()
+	w.Request, w.Revision = o.Ref(), rev
 	return w, nil
 }
 
@@ -285,6 +291,7 @@ func (g *Gate) Execute(ctx context.Context, by identity.Actor, ref resource.Ref,
 	var out []Result
 	m := &member{ctx: ctx, done: make(chan struct{})}
 	m.run = func(b *build) error {
+		b.apart()
 		o := b.view().Get(ref)
 		if o == nil || o.Metadata.UID != ref.UID {
 			return notFound(ref)
