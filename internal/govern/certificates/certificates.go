@@ -107,7 +107,7 @@ type watch struct {
 	swept  time.Time // when the secrets were looked through
 	gone   bool      // a record went since
 
-	ordering map[string]bool // accounts that an order is under way for
+	ordering map[string]bool // tenants that an order is under way for
 	answers  chan answer
 	workers  sync.WaitGroup
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -82,6 +83,9 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case l.lie == "endless redirects":
 		http.Redirect(w, r, l.URL+fmt.Sprint("/", n), http.StatusTemporaryRedirect)
 		return
+	case l.lie == "silence":
+		<-r.Context().Done()
+		return
 	case l.lie == "no JSON":
 		_, _ = io.WriteString(w, "<html>")
 		return
@@ -125,6 +129,8 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			order["authorizations"] = []string{l.URL + "/authz/pending"}
 		}
 		say(201, order)
+	case "/order/1":
+		say(200, order)
 	case "/authz/foreign", "/authz/pending", "/challenge":
 		host := map[string]string{"/authz/foreign": "victim.example"}[r.URL.Path]
 		if host == "" {
@@ -207,9 +213,9 @@ func wants(tenant, directory, ca string) *resource.Object {
 
 func TestAnAuthorityThatLiesIsRefused(t *testing.T) {
 	for lie, want := range map[string]string{
-		"other names": "does not cover shop.example", "more names": "names that were not asked for", "other key": "for another key", "expired": "not valid now", "no PEM": "refused", "private key": "private key", "broken chain": "chain is broken",
+		"other names": "does not cover shop.example", "more names": "names that were not asked for", "other key": "for another key", "expired": "not valid now", "no PEM": "certificate", "private key": "certificate", "broken chain": "chain is broken",
 		"endless body": "does not end", "endless redirects": "redirects", "nonce loop": "again", "refuses": "we do not like you", "no JSON": "", "clear text": "not https", "inside": "not allowed",
-		"endless authorizations": "too many requests", "another's challenge": "was not ordered",
+		"endless authorizations": "more proofs than names", "another's challenge": "was not ordered",
 	} {
 		t.Run(lie, func(t *testing.T) {
 			t.Parallel()
@@ -333,4 +339,30 @@ func TestAnAuthorityThatNeverEndsIsLeft(t *testing.T) {
 	if _, ok := set.HTTP("platform", "shop.example", challenges.PathPrefix+"tok"); ok {
 		t.Error("the challenge is still answered")
 	}
+}
+
+// An authority that says nothing keeps nobody waiting but the tenant that named it.
+func TestATenantsSlowAuthorityHoldsUpNobodyElse(t *testing.T) {
+	s := newScene(t)
+	s.opt.Challenges = challenges.New(s.clock.Now)
+	s.opt.Dial = func(string) acme.DialFunc { return new(net.Dialer).DialContext }
+	s.put(&resource.Object{Kind: "Tenant", Metadata: resource.Metadata{Tenant: "platform", Name: "acme"}, Spec: &system.TenantSpec{Title: "Acme"}})
+	silent, good := newLiar(t, "silence"), newLiar(t, "")
+	for i := range 2 * ordersAtOnce {
+		o := wants("acme", silent.URL+"/dir", silent.ca())
+		o.Metadata.Name = fmt.Sprint("c", i)
+		s.put(o)
+	}
+	s.start()
+	for end := time.Now().Add(lab.Wait); silent.asks.Load() == 0; <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the silent one is not asked")
+		}
+	}
+	s.put(wants("platform", good.URL+"/dir", good.ca()))
+	s.condition("shop", edge.CertificateReady)
+	if n := silent.asks.Load(); n != 1 {
+		t.Errorf("the silent one was asked %d times at once", n)
+	}
+	s.end()
 }
