@@ -162,9 +162,11 @@ var doors = map[string]string{
 	"internal/govern/certificates/acme/client.go": "speaks to ACME authorities, over the given dialer",
 	"cmd/dun/origin.go":                           "tries an origin for a person, over the given dialer",
 	"internal/cli/client.go":                      "the client of the API",
+	"internal/core/identity/upstream/":            "asks identity providers, over the dialer that it is given",
 	"internal/cli/login.go":                       "the client of the local admin socket",
 	"internal/lab/":                               "the test kit plays clients and origins",
 	"bench/":                                      "measures",
+	"internal/govern/sites/look.go":               "asks a host for its proof, over the given dialer",
 }
 
 var doorWords = map[string][]string{

@@ -51,13 +51,14 @@ type Options struct {
 
 // Parts is what a face may use of the running cell.
 type Parts struct {
-	Gate    *gate.Gate
-	Events  *events.Log
-	Checks  *assurance.Registry
-	Secrets *secret.Store
-	SignIn  *signin.Store
-	Names   []string // DNS names of the console
-	Status  func() telemetry.Status
+	Gate     *gate.Gate
+	Events   *events.Log
+	Checks   *assurance.Registry
+	Secrets  *secret.Store
+	SignIn   *signin.Store
+	Names    []string // DNS names of the console
+	Upstream *Upstream
+	Status   func() telemetry.Status
 	// Enter burns the one-time link and says who may enter by it.
 	Enter  func(token string) (resource.Ref, error)
 	NodeID uint16
@@ -197,7 +198,7 @@ func (c *cell) edgeOptions() edge.Options {
 
 // dialer connects to addresses that tenants name.
 func (c *cell) dialer() *dial.Dialer {
-	return &dial.Dialer{Own: c.doors.addresses, Networks: c.networks}
+	return &dial.Dialer{Own: c.doors.addresses, Networks: c.networks, Resolver: c.resolver()}
 }
 
 const edgeService = "edge"
@@ -252,6 +253,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
+	run.Go(func() { c.proveSites(ctx) })
 	run.Go(func() { c.announce(ctx) })
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

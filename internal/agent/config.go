@@ -51,6 +51,7 @@ type ConsoleConfig struct {
 type EdgeConfig struct {
 	TrustedProxies []string `json:"trustedProxies,omitempty" max:"256"` // networks whose X-Forwarded-For is believed
 	ProxyProtocol  []string `json:"proxyProtocol,omitempty" max:"256"`  // networks that must begin with a PROXY header
+	Resolvers      []string `json:"resolvers,omitempty" max:"8"`        // DNS servers for names of origins and proofs of hosts, as in 10.0.0.53:53; default: the system's
 }
 
 // EventsConfig bounds what is kept of events.
@@ -151,6 +152,11 @@ func (c *Config) Complete(offset int, host string) error {
 		c.Console.Names[i] = strings.ToLower(n)
 		if resource.CheckHost(c.Console.Names[i]) != nil {
 			r.Add(fmt.Sprintf("console.names[%d]", i), "%q is no DNS name, as in dun.example.com", "%q 不是域名(例如 dun.example.com)", n)
+		}
+	}
+	for i, a := range c.Edge.Resolvers {
+		if p, err := netip.ParseAddrPort(a); err != nil || p.Port() == 0 {
+			r.Add(fmt.Sprintf("edge.resolvers[%d]", i), "%q is not an address with a port, as in 10.0.0.53:53", "%q 不是带端口的地址(例如 10.0.0.53:53)", a)
 		}
 	}
 	networks(&r, "edge.trustedProxies", c.Edge.TrustedProxies)

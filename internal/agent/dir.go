@@ -193,6 +193,7 @@ type Keys struct {
 	Denials     note.Signer // of the log of denials
 	DenialsVKey string
 	LKG         lkg.Keys // of this node's last-known-good
+	Hosts       [32]byte // from which the proofs of hosts follow
 }
 
 // Keys reads the cell's keys, or makes them on the first start.
@@ -236,7 +237,7 @@ func (d *Dir) Keys(opt Options) (*Keys, error) {
 		return nil, fault.New(fault.Invalid, "keys/log.key in %s is damaged; restore it", "%s 中的 keys/log.key 已损坏;请恢复", d.Path).Because(errors.New("bad signer key"))
 	}
 	var seed [32]byte
-	if err := errors.Join(d.secret("keys/node.key", &k.LKG.Seal), d.secret("keys/lkg.key", &seed)); err != nil {
+	if err := errors.Join(d.secret("keys/node.key", &k.LKG.Seal), d.secret("keys/lkg.key", &seed), d.secret("keys/hosts.key", &k.Hosts)); err != nil {
 		return nil, err
 	}
 	k.LKG.Sign = ed25519.NewKeyFromSeed(seed[:])

@@ -13,6 +13,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/identity/upstream"
 	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
@@ -110,7 +111,7 @@ func (c *cell) attach(f *face) error {
 		return err
 	}
 	handler, err := c.opt.Console(Parts{
-		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
+		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
 		Views: c.views, Dial: c.dialer().For,
 		Traffic: func() (requests, blocked uint64) {
 			s := c.edge.Stats().Total

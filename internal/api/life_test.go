@@ -94,8 +94,8 @@ func TestVerbsStatusAndFinalizersOverHTTP(t *testing.T) {
 		if paths["/api/v1/{tenant}/bells/{name}"+p] == nil {
 			t.Error(p, "is not described")
 		}
-		if paths["/api/v1/{tenant}/sites/{name}"+p] != nil {
-			t.Error("sites have no", p)
+		if paths["/api/v1/{tenant}/exclusions/{name}"+p] != nil {
+			t.Error("exclusions have no", p)
 		}
 	}
 }

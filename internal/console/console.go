@@ -47,9 +47,12 @@ type Options struct {
 	Enter  func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
 	SignIn *signin.Store
 	Names  []string // DNS names under which passkeys are offered
-	NodeID uint16
-	Log    *slog.Logger
-	Now    func() time.Time
+
+	// Upstream asks attached providers; nil = none can be attached.
+	Upstream Upstream
+	NodeID   uint16
+	Log      *slog.Logger
+	Now      func() time.Time
 
 	// What a page leaves out when it is nil.
 	Checks  *assurance.Registry
@@ -70,6 +73,7 @@ type Console struct {
 	streams places
 	pulses  pulses
 	beat    beat
+	seal    *sealer
 	traffic traffic
 	life    context.Context
 	stop    context.CancelFunc
@@ -87,7 +91,7 @@ func New(opt Options) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console: %w", err)
 	}
-	c := &Console{opt: opt, assets: files, beat: standardBeat()}
+	c := &Console{opt: opt, assets: files, beat: standardBeat(), seal: newSealer()}
 	c.life, c.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /assets/{hash}/{name}", c.asset)
@@ -95,6 +99,8 @@ func New(opt Options) (*Console, error) {
 	mux.HandleFunc("POST /enter", c.open(c.enter))
 	mux.HandleFunc("POST /sign-in", c.open(c.signIn))
 	mux.HandleFunc("POST /sign-in/code", c.open(c.code))
+	mux.HandleFunc("GET /sign-in/via/{tenant}/{name}", c.open(c.via))
+	mux.HandleFunc("GET /sign-in/done", c.open(c.answered))
 	mux.HandleFunc("POST /sign-in/passkey/ask", c.open(c.askPasskey))
 	mux.HandleFunc("POST /sign-in/passkey", c.open(c.passkey))
 	mux.HandleFunc("GET /setup", c.open(c.enrolling(c.setup)))

@@ -4,8 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -100,13 +98,7 @@ func (v *visit) cookie(name, value string, life time.Duration) {
 }
 
 // back is the page that a form was sent from; never one of another site.
-func (v *visit) back() string {
-	u, err := url.Parse(v.r.PostFormValue("back"))
-	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") || strings.ContainsRune(u.Path, '\\') {
-		return "/"
-	}
-	return (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).String()
-}
+func (v *visit) back() string { return local(v.r.PostFormValue("back")) }
 
 // language keeps the choice of language for a year and goes back to the page.
 func (c *Console) language(v *visit) error {

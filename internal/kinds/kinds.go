@@ -23,5 +23,6 @@ func All() []*resource.Kind {
 		access.Role(),
 		access.RoleBinding(),
 		access.Policy(),
+		access.IdentityProvider(),
 	}
 }

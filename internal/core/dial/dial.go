@@ -30,11 +30,13 @@ type Dialer struct {
 	Own func() []netip.AddrPort
 	// Networks lists the private networks that the platform opened for a tenant.
 	Networks func(tenant string) []netip.Prefix
+	// Resolver looks names up; nil is the system's.
+	Resolver *net.Resolver
 }
 
 // For returns a DialContext that acts for the tenant.
 func (d *Dialer) For(tenant string) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	n := &net.Dialer{Timeout: Timeout, KeepAlive: 30 * time.Second}
+	n := &net.Dialer{Timeout: Timeout, KeepAlive: 30 * time.Second, Resolver: d.Resolver}
 	n.ControlContext = func(_ context.Context, network, address string, _ syscall.RawConn) error {
 		if network != "tcp4" && network != "tcp6" {
 			return fmt.Errorf("dial %s: %w", network, ErrRefused)

@@ -100,7 +100,7 @@ func TestAnErasureLeavesEveryProofValid(t *testing.T) {
 	c.check()
 	// What comes back, as after a restore of an older file, is seen.
 	c.damage(t, func(d *sql.DB) error {
-		_, err := d.Exec(`INSERT INTO payload SELECT ?, salts, tenant, actor, name, old, new, reason, context FROM payload WHERE seq=0`, head.Size-1)
+		_, err := d.Exec(`INSERT INTO payload SELECT (SELECT MIN(seq) FROM leaf WHERE seq NOT IN (SELECT seq FROM payload)), salts, tenant, actor, name, old, new, reason, context FROM payload WHERE seq=0`)
 		return err
 	})
 	_, err = c.Check(t.Context(), operator)

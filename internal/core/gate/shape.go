@@ -61,12 +61,18 @@ func shape(k *resource.Kind, c *Change, old *resource.Object, by resource.Moment
 		if k.NewState != nil {
 			next.State = k.NewState()
 		}
+		if k.Settle != nil {
+			next.State = k.Settle(nil, next)
+		}
 		return next, nil
 	}
 	om := &old.Metadata
 	m.UID, m.Created, m.Updated, m.Revision, m.StatusRevision = om.UID, om.Created, om.Updated, om.Revision, om.StatusRevision
 	m.Owner, m.Finalizers, m.Deleting = om.Owner, om.Finalizers, om.Deleting
 	next.State, next.Status = old.State, old.Status
+	if k.Settle != nil {
+		next.State = k.Settle(old, next)
+	}
 	return next, nil
 }
 

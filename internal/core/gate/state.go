@@ -77,7 +77,9 @@ func (s *state) put(o *resource.Object) {
 		return
 	}
 	for _, c := range k.Unique(o) {
-		s.claims.ReplaceOrInsert(claim{o.Kind, c.Value, o.Ref()})
+		if !c.Weak {
+			s.claims.ReplaceOrInsert(claim{o.Kind, c.Key(), o.Ref()})
+		}
 	}
 	for _, r := range k.Refs(o) {
 		s.links.ReplaceOrInsert(link{key(r.To), key(o.Ref())})
@@ -96,7 +98,9 @@ func (s *state) forget(o *resource.Object) {
 	}
 	if k, err := s.reg.Kind(o.Kind); err == nil {
 		for _, c := range k.Unique(o) {
-			s.claims.Delete(claim{kind: o.Kind, value: c.Value})
+			if !c.Weak {
+				s.claims.Delete(claim{kind: o.Kind, value: c.Key()})
+			}
 		}
 		for _, r := range k.Refs(o) {
 			s.links.Delete(link{key(r.To), key(o.Ref())})
@@ -107,7 +111,7 @@ func (s *state) forget(o *resource.Object) {
 // taken returns the first claim of o that another record holds.
 func (s *state) taken(k *resource.Kind, o *resource.Object) (resource.Claim, bool) {
 	for _, c := range k.Unique(o) {
-		if held, ok := s.claims.Get(claim{kind: o.Kind, value: c.Value}); ok &&
+		if held, ok := s.claims.Get(claim{kind: o.Kind, value: c.Key()}); ok &&
 			(held.by.Tenant != o.Metadata.Tenant || held.by.Name != o.Metadata.Name) {
 			return c, true
 		}

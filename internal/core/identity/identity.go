@@ -34,6 +34,8 @@ const (
 	ProofPassword Proof = "password+code" // password and one-time code
 	ProofPasskey  Proof = "passkey"       // WebAuthn with user verification
 	ProofUpstream Proof = "openid"        // an OpenID Connect provider
+	// A personal certificate (PrincipalOf) becomes one more, with the doors that
+	// ask for it.
 )
 
 // String names the principal as the audit log does: "User platform/operator".

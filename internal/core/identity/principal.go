@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"strings"
 
 	"github.com/dun-sec/dun/internal/core/resource"
 )
@@ -44,4 +45,25 @@ func (c *CA) IssuePrincipal(cell string, p resource.Ref) (*tls.Certificate, erro
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
 	return c.sign(tmpl, key)
+}
+
+// PrincipalOf reads the one name in a certificate: dun://cell/Kind/tenant/name,
+// in the one way to write it. The caller has verified the certificate against
+// the cell's authority. A service, a node and a person are named alike, so that
+// a door that asks people for a certificate reads it by this, too.
+func PrincipalOf(leaf *x509.Certificate, cell string) (resource.Ref, error) {
+	if len(leaf.URIs) != 1 || leaf.IsCA {
+		return resource.Ref{}, errors.New("want a certificate with exactly one name")
+	}
+	text := leaf.URIs[0].String()
+	rest, ok := strings.CutPrefix(text, "dun://"+cell+"/")
+	parts := strings.Split(rest, "/")
+	if !ok || cell == "" || len(parts) != 3 {
+		return resource.Ref{}, errors.New("the name is not of this cell")
+	}
+	r := resource.Ref{Kind: parts[0], Tenant: parts[1], Name: parts[2]}
+	if u, err := PrincipalURI(cell, r); err != nil || u.String() != text {
+		return resource.Ref{}, errors.New("the name has no valid form")
+	}
+	return r, nil
 }

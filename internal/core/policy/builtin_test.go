@@ -28,6 +28,10 @@ func TestServicesMayDoNoMore(t *testing.T) {
 		{"dayzero", func(tenant, kind, _ string) bool { return tenant == "platform" && slices.Contains(access, kind) }},
 		{"attacks", func(_, kind, verb string) bool { return kind == "Attack" && (verb == "read" || verb == "create") }},
 		{"certificates", func(_, kind, verb string) bool { return kind == "Certificate" && verb == "read" }},
+		{"signin", func(_, kind, verb string) bool {
+			return verb == "read" && (kind == "IdentityProvider" || kind == "User")
+		}},
+		{"sites", func(_, kind, verb string) bool { return kind == "Site" && verb == "read" }},
 		{"nobody", func(string, string, string) bool { return false }},
 	} {
 		who := resource.Ref{Kind: "Service", Tenant: "platform", Name: tt.service}

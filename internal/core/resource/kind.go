@@ -88,20 +88,35 @@ type Kind struct {
 	NewSpec   func() any // pointers to the kind's types
 	NewState  func() any // as it is at creation; nil = the kind has no state
 	NewStatus func() any
-	validate  func(*Object, *Report)
-	refs      func(*Object) []Reference
-	unique    func(*Object) []Claim
-	cedar     func(*Object) string
-	grants    func(*Object) []Grant
-	disabled  func(*Object) bool
-	access    bool
+	// Settle is the state of next, whose spec is about to be written over that of
+	// old, nil at a creation: what was decided about a part of the spec goes with
+	// it in the same transaction. It changes neither. Nil = the state stays.
+	Settle func(old, next *Object) any
+
+	validate func(*Object, *Report)
+	refs     func(*Object) []Reference
+	unique   func(*Object) []Claim
+	cedar    func(*Object) string
+	grants   func(*Object) []Grant
+	disabled func(*Object) bool
+	access   bool
 }
 
 // Claim is a value that one record of the kind may hold at a time, over all
 // tenants: a second claim is a conflict that does not say whose the first is.
 type Claim struct {
-	Path  string // the field that makes it
-	Value string
+	Path   string // the field that makes it
+	Value  string
+	Within string // "" = over all tenants; else claims of the same word alone meet
+	Weak   bool   // gives way to one who holds the value, and keeps nobody from it
+}
+
+// Key is what the claim is held under.
+func (c Claim) Key() string {
+	if c.Within == "" {
+		return c.Value
+	}
+	return c.Within + "\n" + c.Value
 }
 
 // Forever keeps history without limit.
@@ -122,6 +137,7 @@ type Behaviour[S any] struct {
 	Validate func(m *Metadata, s *S, r *Report) // nil = the tags say all
 	Refs     func(m *Metadata, s *S) []Reference
 	Unique   func(m *Metadata, s *S) []Claim
+	Claims   func(o *Object) []Claim // instead of Unique, of a kind whose state decides what it claims
 
 	// What the record adds to decisions. A kind with one of these moves policy:
 	// the gate decides everything after such a change anew.
@@ -146,6 +162,9 @@ func Define[S any](k Kind, b Behaviour[S]) *Kind {
 	}
 	k.refs = ask(b.Refs)
 	k.unique = ask(b.Unique)
+	if b.Claims != nil {
+		k.unique = b.Claims
+	}
 	k.cedar = ask(b.Cedar)
 	k.grants = ask(b.Grants)
 	k.disabled = ask(b.Disabled)

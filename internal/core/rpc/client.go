@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
@@ -87,7 +88,7 @@ func (c *Client) tlsConfig() *tls.Config {
 			if _, err := leaf.Verify(x509.VerifyOptions{Roots: c.opt.Roots, CurrentTime: c.opt.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
 				return err
 			}
-			who, err := principal(leaf, c.opt.Cell)
+			who, err := identity.PrincipalOf(leaf, c.opt.Cell)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/identity"
 )
 
 // ServerOptions of a Server. Certificate, Roots, Cell and Services are needed.
@@ -116,7 +117,7 @@ func (s *Server) tlsConfig() *tls.Config {
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*s.opt.Certificate}, NextProtos: []string{"h2"}, Time: s.opt.Now,
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: s.opt.Roots, SessionTicketsDisabled: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			_, err := principal(cs.PeerCertificates[0], s.opt.Cell)
+			_, err := identity.PrincipalOf(cs.PeerCertificates[0], s.opt.Cell)
 			return err
 		},
 	}

@@ -35,6 +35,9 @@ type SiteSpec struct {
 	Limits  *Limits  `json:"limits,omitempty" en:"Limits" zh:"限制"`
 	TLS     *TLS     `json:"tls,omitempty" en:"TLS" zh:"TLS"`
 	Headers *Headers `json:"headers,omitempty" en:"Response headers" zh:"响应头"`
+	Traffic *Traffic `json:"traffic,omitempty" en:"Traffic" zh:"流量"`
+
+	PassThrough *PassThrough `json:"passThrough,omitempty" en:"Pass-through" zh:"直通" help:"TLS goes to the origins unopened, by its server name; nothing is answered over HTTP" help_zh:"TLS 按服务器名直达源站,不解密;HTTP 不作应答"`
 }
 
 // TLS is how the site is reached over HTTPS. A host that no Certificate of the
@@ -94,6 +97,7 @@ func Site() *resource.Kind {
 		Columns: []resource.Column{
 			{Title: resource.T("Hosts", "域名"), Value: func(o *resource.Object) string { return strings.Join(o.Spec.(*SiteSpec).Hosts, ",") }},
 			{Title: resource.T("Origins", "源站"), Value: origins},
+			{Title: resource.T("Not served", "未提供服务"), Value: func(o *resource.Object) string { return strings.Join(Unproven(o), ",") }},
 			{Title: resource.T("WAF", "防火墙"), Value: func(o *resource.Object) string { return o.Spec.(*SiteSpec).Mode() }},
 			{Title: resource.T("Paranoia", "严格等级"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Paranoia()) }},
 			{Title: resource.T("Threshold", "阈值"), Wide: true, Value: func(o *resource.Object) string { return fmt.Sprint(o.Spec.(*SiteSpec).Threshold()) }},
@@ -107,7 +111,9 @@ spec:
   waf: {mode: block, paranoia: 1}
 `,
 		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"edge"},
-	}, resource.Behaviour[SiteSpec]{Validate: validateSite, Unique: claimHosts, Refs: siteRefs})
+		NewState: func() any { return new(SiteState) }, Settle: settleSite, Verbs: siteVerbs(),
+		NewStatus: func() any { return new(SiteStatus) }, StatusOwner: SiteOwner,
+	}, resource.Behaviour[SiteSpec]{Validate: validateSite, Claims: claimHosts, Refs: siteRefs})
 }
 
 // Mode is the WAF mode in force.
@@ -149,14 +155,6 @@ func siteRefs(m *resource.Metadata, s *SiteSpec) []resource.Reference {
 	return []resource.Reference{{Path: "spec.tls.certificate", To: resource.Ref{Kind: "Certificate", Tenant: m.Tenant, Name: s.TLS.Certificate}}}
 }
 
-func claimHosts(_ *resource.Metadata, s *SiteSpec) []resource.Claim {
-	var out []resource.Claim
-	for i, h := range s.Hosts {
-		out = append(out, resource.Claim{Path: fmt.Sprintf("spec.hosts[%d]", i), Value: h})
-	}
-	return out
-}
-
 func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {
 	seen := map[string]bool{}
 	for i, h := range s.Hosts {
@@ -175,6 +173,8 @@ func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {
 		between(r, "spec.health.interval", h.Interval, "1s", "10m")
 	}
 	validateHeaders(s.Headers, r)
+	validateTraffic(s.Traffic, r)
+	validatePassThrough(s, r)
 	if l := s.Limits; l != nil {
 		validateLimits(l, r)
 		if l.Body > 1<<30 {

@@ -10,13 +10,25 @@ import (
 func TestOptionsOfASiteThatAreRefused(t *testing.T) {
 	k := Site()
 	for name, tt := range map[string]struct{ options, field string }{
-		"line end in a directive":   {`headers: {csp: {directives: ["default-src 'self'\r\nX: y"]}}`, "spec.headers.csp.directives[0]"},
-		"two policies in one":       {`headers: {csp: {directives: ["default-src a; script-src b"]}}`, "spec.headers.csp.directives[0]"},
-		"directive twice":           {`headers: {csp: {directives: [img-src a, img-src b]}}`, "spec.headers.csp.directives[1]"},
-		"no directive":              {`headers: {csp: {directives: ["'self'"]}}`, "spec.headers.csp.directives[0]"},
-		"preload without a year":    {`headers: {hsts: {preload: true, subdomains: true, maxAge: 30d}}`, "spec.headers.hsts.preload"},
-		"HSTS for a second":         {`headers: {hsts: {maxAge: 1s}}`, "spec.headers.hsts.maxAge"},
-		"unknown referrer policy":   {`headers: {referrerPolicy: "a\r\nb: c"}`, "spec.headers.referrerPolicy"},
+		"line end in a directive":  {`headers: {csp: {directives: ["default-src 'self'\r\nX: y"]}}`, "spec.headers.csp.directives[0]"},
+		"two policies in one":      {`headers: {csp: {directives: ["default-src a; script-src b"]}}`, "spec.headers.csp.directives[0]"},
+		"directive twice":          {`headers: {csp: {directives: [img-src a, img-src b]}}`, "spec.headers.csp.directives[1]"},
+		"no directive":             {`headers: {csp: {directives: ["'self'"]}}`, "spec.headers.csp.directives[0]"},
+		"preload without a year":   {`headers: {hsts: {preload: true, subdomains: true, maxAge: 30d}}`, "spec.headers.hsts.preload"},
+		"HSTS for a second":        {`headers: {hsts: {maxAge: 1s}}`, "spec.headers.hsts.maxAge"},
+		"unknown referrer policy":  {`headers: {referrerPolicy: "a\r\nb: c"}`, "spec.headers.referrerPolicy"},
+		"breaker that rests a day": {`traffic: {breaker: {rest: 1d}}`, "spec.traffic.breaker.rest"},
+		"more than three retries":  {`traffic: {retries: {attempts: 4}}`, "spec.traffic.retries.attempts"},
+		"unknown balance":          {`traffic: {balance: sticky}`, "spec.traffic.balance"},
+		"pass-through in clear":    {`passThrough: {}`, "spec.origins[0]"},
+		"pass-through with a WAF": {`passThrough: {}
+  waf: {mode: block}`, "spec.waf.mode"},
+		"pass-through with TLS": {`passThrough: {}
+  tls: {redirect: true}`, "spec.tls"},
+		"pass-through with health": {`passThrough: {}
+  health: {path: /}`, "spec.health"},
+		"pass-through with a body": {`passThrough: {}
+  limits: {body: 1MiB}`, "spec.limits"},
 		"rate over a day":           {`limits: {rate: {requests: 1, per: 1d}}`, "spec.limits.rate.per"},
 		"rate of nothing":           {`limits: {rate: {requests: 0}}`, "spec.limits.rate.requests"},
 		"route with a query":        {`limits: {routes: [{path: "/a?b", concurrency: 1}]}`, "spec.limits.routes[0].path"},

@@ -16,7 +16,7 @@ func TestBansAndAllowLists(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	past, future := now.Add(-time.Second), now.Add(time.Second)
 	ban := func(tenant string, expires *time.Time, sites []string, src ...string) named[*edge.BanSpec] {
-		return named[*edge.BanSpec]{tenant, "b", &edge.BanSpec{Action: edge.ActionBan, Sources: src, Sites: sites, Expires: expires}}
+		return named[*edge.BanSpec]{tenant, "b", &edge.BanSpec{Action: edge.ActionBan, Sources: src, Sites: sites, Expires: expires}, nil}
 	}
 	allow := func(tenant string, expires *time.Time, sites []string, src ...string) named[*edge.BanSpec] {
 		b := ban(tenant, expires, sites, src...)
@@ -92,7 +92,7 @@ func TestBannedClientGetsThePageAndAnEvent(t *testing.T) {
 func BenchmarkBanLookup(b *testing.B) {
 	var all []named[*edge.BanSpec]
 	for i := range 100000 {
-		all = append(all, named[*edge.BanSpec]{"acme", "x", &edge.BanSpec{Action: edge.ActionBan, Sources: []string{fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)}}})
+		all = append(all, named[*edge.BanSpec]{"acme", "x", &edge.BanSpec{Action: edge.ActionBan, Sources: []string{fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)}}, nil})
 	}
 	t := compileBans(all, slog.New(slog.DiscardHandler))
 	now, from := time.Now(), netip.MustParseAddr("192.0.2.9")

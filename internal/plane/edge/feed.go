@@ -31,12 +31,13 @@ func (e *Edge) Run(ctx context.Context, feed resource.Feed) error {
 		for _, c := range b.Changes {
 			ref := c.Ref
 			ref.UID = "" // a record made again under the same name takes its place
+			old := records[ref]
 			if c.Object == nil {
 				delete(records, ref)
 			} else {
 				records[ref] = c.Object
 			}
-			dirty = true
+			dirty = dirty || !onlyStatus(old, c.Object)
 		}
 		if b.Synced {
 			synced = true
@@ -61,4 +62,11 @@ func (e *Edge) swap(s *snapshot) {
 	if old == nil || old.count != s.count {
 		e.opts.Log.Info("edge enforces", "kind", "Site", "count", s.count)
 	}
+}
+
+// onlyStatus reports whether a change is of the status alone, by which no
+// request is judged: it would cost a compilation of all sites.
+func onlyStatus(old, now *resource.Object) bool {
+	return old != nil && now != nil && old.Metadata.UID == now.Metadata.UID && old.Metadata.Revision == now.Metadata.Revision &&
+		old.Metadata.StatusRevision != now.Metadata.StatusRevision
 }

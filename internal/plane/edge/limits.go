@@ -28,6 +28,8 @@ const (
 	heavyBody         = 32 << 10        // bytes from which inspection takes a slot of the small heavy lane
 	copySize          = 32 << 10
 	restAfterFailure  = 3 * time.Second // an origin that refused a connection is avoided so long
+	welcomeEvery      = time.Second     // a connection that is passed through is judged again
+	breakerRest       = 5 * time.Second // before an open circuit breaker lets requests try
 	healthInterval    = 10 * time.Second
 	healthLeast       = 10 * time.Millisecond // shorter intervals are taken for this; the kind asks for 1 s
 	healthTimeout     = 5 * time.Second       // of one check, at most its interval

@@ -147,6 +147,9 @@ func (e *Edge) prepareTLS(conf *tls.Config) prepareFunc {
 		if err != nil {
 			return nil, err
 		}
+		if c, err = e.passThrough(ctx, c); err != nil {
+			return nil, err
+		}
 		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 		defer cancel()
 		t := tls.Server(c, conf)

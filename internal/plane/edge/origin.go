@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,6 +33,8 @@ type upstream struct {
 	label     string // as configured, for events
 	transport *http.Transport
 	restUntil atomic.Int64 // unix ns; avoided until then
+	busy      atomic.Int64 // requests in progress, to the last byte of their answers
+	breaker   breaker
 }
 
 // upstreamKey holds everything that makes connections differ. The tenant's
@@ -149,46 +150,4 @@ func (e *dialError) Unwrap() error { return e.err }
 func (e *dialError) Timeout() bool {
 	var t interface{ Timeout() bool }
 	return errors.Is(e.err, context.DeadlineExceeded) || errors.As(e.err, &t) && t.Timeout()
-}
-
-// fit says whether an origin may be chosen in a round: healthy ones that did
-// not fail lately first, then the healthy ones, then, all being ill, anyone.
-func (g *origin) fit(round int, at int64) bool {
-	healthy := g.health == nil || !g.health.down.Load()
-	switch round {
-	case 0:
-		return healthy && g.restUntil.Load() <= at
-	case 1:
-		return healthy
-	}
-	return true
-}
-
-// choose picks an origin by weight among those that are the fittest. not is
-// left out; nil when nothing remains.
-func (s *site) choose(now time.Time, not *upstream) *origin {
-	if len(s.origins) == 1 && not == nil {
-		return s.origins[0]
-	}
-	at := now.UnixNano()
-	for round := range 3 {
-		sum := 0
-		for _, g := range s.origins {
-			if g.upstream != not && g.fit(round, at) {
-				sum += g.weight
-			}
-		}
-		if sum == 0 {
-			continue
-		}
-		n := rand.IntN(sum)
-		for _, g := range s.origins {
-			if g.upstream != not && g.fit(round, at) {
-				if n -= g.weight; n < 0 {
-					return g
-				}
-			}
-		}
-	}
-	return nil
 }

@@ -52,13 +52,13 @@ func TestOriginFailures(t *testing.T) {
 func TestOriginErrorEventsAreCoalesced(t *testing.T) {
 	now := time.Now()
 	var offset atomic.Int64
-	w := newWorld(t, func(o *Options) { o.Now = func() time.Time { return now.Add(time.Duration(offset.Load())) } }, siteAt("down", "down.example", refusedAddress(t)))
+	w := newWorld(t, func(o *Options) { o.Now = func() time.Time { return now.Add(time.Duration(offset.Load())) } }, spreadSite(&edge.Traffic{Breaker: &edge.Breaker{Off: true}}, refusedAddress(t)))
 	c := w.client(false, 0)
 	for range 30 {
-		do(t, c, "GET", "http://down.example/", nil, nil)
+		do(t, c, "GET", "http://shop.example/", nil, nil)
 	}
 	offset.Store(int64(time.Second))
-	do(t, c, "GET", "http://down.example/", nil, nil)
+	do(t, c, "GET", "http://shop.example/", nil, nil)
 	ev := w.events.list("origin")
 	if len(ev) != 2 || ev[1].Attributes["count"] != "30" {
 		t.Errorf("%d events, last %+v", len(ev), ev[len(ev)-1].Attributes)
@@ -123,17 +123,19 @@ func TestOriginThatRefusedIsAvoidedForAWhile(t *testing.T) {
 	}
 }
 
+func anyone(*origin) bool { return true }
+
 func TestWeightsShareTheRequests(t *testing.T) {
 	s := &site{origins: []*origin{{upstream: &upstream{}, weight: 3}, {upstream: &upstream{}, weight: 1}}}
 	n := map[*origin]int{}
 	for range 4000 {
-		n[s.choose(time.Now(), nil)]++
+		n[s.choose(time.Now(), anyone)]++
 	}
 	if a := n[s.origins[0]]; a < 2800 || a > 3200 {
 		t.Errorf("weights 3:1 gave %d:%d", a, n[s.origins[1]])
 	}
 	s.origins[0].restUntil.Store(time.Now().Add(time.Hour).UnixNano())
-	if s.choose(time.Now(), nil) != s.origins[1] || s.choose(time.Now(), s.origins[1].upstream) != s.origins[0] {
+	if s.choose(time.Now(), anyone) != s.origins[1] || s.choose(time.Now(), func(g *origin) bool { return g != s.origins[1] }) != s.origins[0] {
 		t.Error("a resting origin is taken last, but taken")
 	}
 }

@@ -24,17 +24,20 @@ func (q *request) proxy(body *spool) {
 	if streamed != nil && isGRPC(q.r) {
 		defer q.converse(streamed, cancel)()
 	}
-	resp, g, err := q.roundTrip(out, body, streamed)
+	resp, a, err := q.roundTrip(out, body, streamed)
+	if a != nil {
+		defer a.leave()
+	}
 	if err != nil {
-		q.originFailed(g, err, streamed)
+		q.originFailed(a, err, streamed)
 		return
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		q.switchProtocols(ctx, g, resp, upgrade)
+		q.switchProtocols(ctx, a.origin, resp, upgrade)
 		return
 	}
-	q.respond(resp, g, cancel)
+	q.respond(resp, cancel)
 }
 
 func (q *request) outRequest(ctx context.Context, body *spool, upgrade bool) (*http.Request, *bodyStream) {
@@ -56,41 +59,8 @@ func (q *request) outRequest(ctx context.Context, body *spool, upgrade bool) (*h
 	return out, nil
 }
 
-// roundTrip tries one origin and, when that could not even be connected to,
-// one other. Nothing of the request was sent then, so that holds for every
-// method, as long as no byte of a streamed body was taken.
-func (q *request) roundTrip(out *http.Request, body *spool, streamed *bodyStream) (*http.Response, *origin, error) {
-	var not *upstream
-	for {
-		g := q.site.choose(q.now, not)
-		out.URL = q.target.url(g.url.Scheme, g.url.Host)
-		if out.Host = g.host; g.host == "" {
-			out.Host = q.r.Host
-		}
-		resp, err := g.transport.RoundTrip(out)
-		if err == nil {
-			if g.restUntil.Load() != 0 {
-				g.restUntil.Store(0)
-			}
-			return resp, g, nil
-		}
-		var dial *dialError
-		if !errors.As(err, &dial) || out.Context().Err() != nil {
-			return nil, g, err
-		}
-		g.restUntil.Store(q.now.Add(q.edge.bounds.rest).UnixNano())
-		if not != nil || streamed != nil && streamed.taken.Load() || q.site.choose(q.now, g.upstream) == nil {
-			return nil, g, err
-		}
-		not = g.upstream
-		if body != nil && out.GetBody != nil {
-			out.Body, _ = out.GetBody()
-		}
-	}
-}
-
-// originFailed answers 502 or 504, or what the client's own fault calls for.
-func (q *request) originFailed(g *origin, err error, streamed *bodyStream) {
+// originFailed answers 502, 503 or 504, or what the client's own fault calls for.
+func (q *request) originFailed(a *attempt, err error, streamed *bodyStream) {
 	if streamed != nil {
 		if berr := streamed.failure(); berr != nil {
 			q.bodyFailed(berr)
@@ -102,7 +72,11 @@ func (q *request) originFailed(g *origin, err error, streamed *bodyStream) {
 	}
 	class, status := classify(err)
 	q.site.tally.originErrors.Add(1)
-	q.reportOrigin(class, g.label, status)
+	label := ""
+	if a != nil {
+		label = a.label
+	}
+	q.reportOrigin(class, label, status)
 	q.edge.opts.Log.Debug("origin failed", "req", q.id, "tenant", q.site.name.tenant, "name", q.site.name.name, "err", err)
 	q.refuse(status)
 }
@@ -112,6 +86,8 @@ func classify(err error) (class string, status int) {
 	var timeout interface{ Timeout() bool }
 	late := errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)
 	switch isDial := errors.As(err, &dial); {
+	case errors.Is(err, errOpen):
+		return "breaker", http.StatusServiceUnavailable
 	case isDial && dial.Timeout():
 		return "connect timeout", http.StatusGatewayTimeout
 	case isDial:
@@ -126,7 +102,7 @@ func classify(err error) (class string, status int) {
 
 // respond copies the answer. Each write may take as long as the site's idle
 // time, and so may each wait for the origin; the whole may take for ever.
-func (q *request) respond(resp *http.Response, g *origin, cancel context.CancelFunc) {
+func (q *request) respond(resp *http.Response, cancel context.CancelFunc) {
 	h := q.w.Header()
 	incoming(h, resp.Header)
 	h.Set(RequestHeader, q.id)

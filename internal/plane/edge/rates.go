@@ -38,6 +38,8 @@ func (e *Edge) compileOptions(t *site, s *edge.SiteSpec) {
 	if s.TLS != nil {
 		t.redirect, t.cert = s.TLS.Redirect, s.TLS.Certificate
 	}
+	t.spread = compileSpread(s.Traffic)
+	t.pass = compilePassing(s.PassThrough)
 	if l := s.Limits; l != nil {
 		t.rate = compileRate(l.Rate, l.Concurrency, -1)
 		for i, r := range l.Routes {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/kinds/edge"
 )
 
 // RequestHeader carries the request id on every response and to the origin.
@@ -58,7 +59,7 @@ func (e *Edge) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		q.refuse(http.StatusServiceUnavailable)
 		return
 	}
-	if !q.sane() || !q.findSite(snap) || q.challenge() || !q.admitted(snap) {
+	if !q.sane() || q.provesNothing() || !q.findSite(snap) || q.challenge() || !q.admitted(snap) {
 		return
 	}
 	done, ok := q.withinRates()
@@ -167,6 +168,9 @@ func (q *request) findSite(snap *snapshot) bool {
 	if s != nil && q.r.TLS != nil && snap.lookup(serverName(q.r.TLS.ServerName, localAddr(q.r))) != s {
 		s = nil
 	}
+	if s != nil && s.pass != nil {
+		s = nil // its certificate is the origin's: nothing of it is served in clear or by ours
+	}
 	if s == nil {
 		q.refuse(http.StatusMisdirectedRequest)
 		return false
@@ -180,15 +184,30 @@ func (q *request) findSite(snap *snapshot) bool {
 	return true
 }
 
+// provesNothing refuses the address at which a host is proven: what an edge
+// answers there, ours or another one's, must not prove whose the host is.
+func (q *request) provesNothing() bool {
+	if !strings.HasPrefix(q.target.path, edge.ProofPath) {
+		return false
+	}
+	q.refuse(http.StatusMisdirectedRequest)
+	return true
+}
+
 func localAddr(r *http.Request) net.Addr {
 	a, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	return a
 }
 
+// barred says who is refused whatever he asks for, and who is on an allow list.
+func (e *Edge) barred(snap *snapshot, s *site, from netip.Addr, now time.Time) (allowed, barred bool) {
+	return snap.bans.decide(s.name, from, now)
+}
+
 func (q *request) admitted(snap *snapshot) bool {
-	allowed, banned := snap.bans.decide(q.site.name, q.from.Addr(), q.now)
+	allowed, barred := q.edge.barred(snap, q.site, q.from.Addr(), q.now)
 	q.trust = allowed
-	if !banned {
+	if !barred {
 		return true
 	}
 	q.site.tally.blocked.Add(1)

@@ -29,11 +29,13 @@ func (n siteName) String() string { return n.tenant + "/" + n.name }
 // snapshot is everything a request is judged by. It is never changed after
 // compile; readers hold it as long as they need it.
 type snapshot struct {
-	hosts map[string]*site // exact names and addresses
-	wild  map[string]*site // ".example.com" for *.example.com
-	bans  *banTable
-	count int
-	own   ownPairs // certificates of the tenants' own
+	hosts  map[string]*site // exact names and addresses
+	wild   map[string]*site // ".example.com" for *.example.com
+	sites  map[siteName]*site
+	bans   *banTable
+	count  int
+	passes bool     // some site passes through
+	own    ownPairs // certificates of the tenants' own
 
 	checks map[healthKey]*health
 }
@@ -56,7 +58,9 @@ type site struct {
 	headers    *siteHeaders
 	rate       *rate          // nil = no limit
 	routes     []limitedRoute // longest path first
-	broken     bool           // the record could not be compiled: its hosts answer 503
+	spread     spread
+	pass       *passing // nil = HTTP
+	broken     bool     // the record could not be compiled: its hosts answer 503
 	tally      *siteTally
 }
 
@@ -89,6 +93,7 @@ func (s *snapshot) configured(host string) string {
 type named[S any] struct {
 	tenant, name string
 	spec         S
+	record       *resource.Object
 }
 
 // compile turns records into a snapshot in time linear in their number (but
@@ -105,6 +110,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 	}
 	s := &snapshot{
 		hosts: make(map[string]*site, len(sites)), wild: map[string]*site{},
+		sites: make(map[siteName]*site, len(sites)),
 		bans:  compileBans(collect[*edge.BanSpec](records, "Ban"), e.opts.Log),
 		count: len(sites), checks: map[healthKey]*health{},
 	}
@@ -122,7 +128,9 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 				s.checks[g.health.key] = g.health
 			}
 		}
-		s.claim(t, o.spec.Hosts)
+		s.sites[t.name] = t
+		s.passes = s.passes || t.pass != nil
+		s.claim(t, slices.DeleteFunc(slices.Clone(o.spec.Hosts), func(h string) bool { return !edge.Serves(o.record, h) }))
 	}
 	round.commit()
 	e.tally.keep(sites)
@@ -188,7 +196,7 @@ func collect[S any](records map[resource.Ref]*resource.Object, kind string) []na
 			continue
 		}
 		if spec, ok := o.Spec.(S); ok {
-			out = append(out, named[S]{ref.Tenant, ref.Name, spec})
+			out = append(out, named[S]{ref.Tenant, ref.Name, spec, o})
 		}
 	}
 	slices.SortFunc(out, func(a, b named[S]) int {

@@ -12,9 +12,10 @@ type SiteStats struct {
 	Requests     uint64 // served or refused after the site was known
 	Blocked      uint64 // refused by the firewall, a ban or a limit
 	Detected     uint64 // would have been refused in mode block
-	OriginErrors uint64 // answered 502 or 504
+	OriginErrors uint64 // answered 502, 503 or 504 for want of an origin
 	// HealthChanges counts origins that became unhealthy or healthy again.
 	HealthChanges uint64
+	Retries       uint64 // requests that were sent to an origin once more
 }
 
 // Stats is a moment's counters.
@@ -24,11 +25,15 @@ type Stats struct {
 }
 
 type siteTally struct {
-	requests, blocked, detected, originErrors, healthChanges atomic.Uint64
+	requests, blocked, detected, originErrors, healthChanges, retries atomic.Uint64
+	in, out                                                           atomic.Uint64 // bytes of bodies, from and to clients
+	connections                                                       atomic.Int64  // that are passed through now
+
+	purse purse
 }
 
 func (t *siteTally) read() SiteStats {
-	return SiteStats{t.requests.Load(), t.blocked.Load(), t.detected.Load(), t.originErrors.Load(), t.healthChanges.Load()}
+	return SiteStats{t.requests.Load(), t.blocked.Load(), t.detected.Load(), t.originErrors.Load(), t.healthChanges.Load(), t.retries.Load()}
 }
 
 // tally keeps the counters of a site over snapshots.
@@ -65,6 +70,7 @@ func (t *tally) keep(sites []named[*edge.SiteSpec]) {
 		t.gone.detected.Add(c.Detected)
 		t.gone.originErrors.Add(c.OriginErrors)
 		t.gone.healthChanges.Add(c.HealthChanges)
+		t.gone.retries.Add(c.Retries)
 		delete(t.sites, n)
 	}
 }
@@ -82,6 +88,7 @@ func (e *Edge) Stats() Stats {
 		out.Total.Detected += c.Detected
 		out.Total.OriginErrors += c.OriginErrors
 		out.Total.HealthChanges += c.HealthChanges
+		out.Total.Retries += c.Retries
 	}
 	return out
 }

@@ -159,7 +159,8 @@ func (s *sink) reset() {
 // Records.
 
 func siteObject(tenant, name string, spec edge.SiteSpec) *resource.Object {
-	return &resource.Object{Kind: "Site", Metadata: resource.Metadata{Tenant: tenant, Name: name}, Spec: &spec}
+	return &resource.Object{Kind: "Site", Metadata: resource.Metadata{Tenant: tenant, Name: name}, Spec: &spec,
+		State: new(edge.SiteState)} // as from before hosts were proven: all are served
 }
 
 func siteAt(name, host, origin string) *resource.Object {

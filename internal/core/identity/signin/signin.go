@@ -70,7 +70,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	if _, err := opt.DB.Writer.ExecContext(ctx, schema+passkeySchema); err != nil {
+	if _, err := opt.DB.Writer.ExecContext(ctx, schema+passkeySchema+upstreamSchema); err != nil {
 		return nil, fmt.Errorf("open credentials: %w", err)
 	}
 	j, err := password.NewJudge(opt.Breached)
@@ -146,7 +146,7 @@ func (s *Store) Password(ctx context.Context, by identity.Actor, l Login) (ticke
 		return "", refused()
 	}
 	user := resource.Ref{Kind: "User", Tenant: l.Tenant, Name: l.Name}
-	return s.tickets.issue(s.opt.Now(), pending{user: user, uid: uid, try: try, known: known, changed: c.changed}), nil
+	return s.tickets.issue(s.opt.Now(), pending{user: user, uid: uid, try: try, known: known, changed: c.changed, proof: identity.ProofPassword}), nil
 }
 
 // Code is the second step: a code of the user's app, each good for once.
@@ -177,7 +177,7 @@ func (s *Store) Code(ctx context.Context, by identity.Actor, ticket, code string
 	}
 	s.tickets.end(ticket)
 	s.slow.give(append(p.try, limit)...)
-	return Passed{User: p.user, Proof: identity.ProofPassword, uid: p.uid}, nil
+	return Passed{User: p.user, Proof: p.proof, uid: p.uid}, nil
 }
 
 // Both is both steps at once, for doors where nobody waits between them. Errors:

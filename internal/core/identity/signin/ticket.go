@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/id"
+	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
@@ -16,13 +17,14 @@ const (
 	maxTries   = 5    // codes on one ticket
 )
 
-// pending is somebody who knows a password.
+// pending is somebody who passed the first step.
 type pending struct {
 	user    resource.Ref
 	uid     string
 	try     []brake
 	known   bool
 	changed int64 // of the password
+	proof   identity.Proof
 	expires time.Time
 	tries   int
 }
