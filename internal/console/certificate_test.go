@@ -10,6 +10,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 )
 
@@ -27,7 +28,7 @@ func TestACertificateIsUploadedWithItsKey(t *testing.T) {
 		if key == "k-secret\n" {
 			return nil
 		}
-		return fault.New(fault.Invalid, "the private key does not belong to it", "私钥不匹配")
+		return fault.Fields([]fault.Field{{Path: "key", Reason: text.T("the private key does not belong to it", "私钥不匹配")}})
 	}
 	for _, list := range []string{"/records/sites", "/records/certificates"} {
 		if _, body := h.call("GET", list, nil); !strings.Contains(body, `href="/certificates/new"`) {
