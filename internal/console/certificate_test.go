@@ -81,3 +81,39 @@ func TestTheFirstPageNamesAnExpiredCertificate(t *testing.T) {
 		}
 	}
 }
+
+// State and status carry the labels of their kind, as the spec does.
+func TestStateAndStatusAreLabelledInBothLanguages(t *testing.T) {
+	h := newHouse(t)
+	k, err := h.gate.Registry().Kind("Certificate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := resource.ParseYAML([]byte(k.Example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _, err := h.gate.Registry().Decode(docs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Status, err = k.LoadStatus([]byte(`{"condition": "ready", "serving": true, "issuer": "CN=a"}`)); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := fieldsOf(k, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, r := range rows {
+		if strings.HasPrefix(r.path, "status.") {
+			seen++
+			if r.label.Zh == "" || r.label.En == strings.TrimPrefix(r.path, "status.") {
+				t.Errorf("%s: %+v", r.path, r.label)
+			}
+		}
+	}
+	if seen < 3 {
+		t.Errorf("%d fields of the status", seen)
+	}
+}
