@@ -8,6 +8,7 @@ package deposit
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -145,6 +146,9 @@ func seal(ctx context.Context, g Gate, s Secrets, req Request, k *resource.Kind,
 	out, err := g.Apply(ctx, gate.Request{Actor: req.Actor, Reason: req.Reason, Changes: []gate.Change{{
 		Op: gate.Act, Ref: o.Ref(), Verb: req.Verb, Input: in, Revision: o.Metadata.Revision,
 	}}})
+	if _, waits := errors.AsType[*gate.Waiting](err); waits {
+		return gate.Result{}, err // the request that waits names the secret
+	}
 	if err != nil {
 		// A secret that no record names is found by its owner and forgotten later.
 		_ = s.Delete(ctx, req.Actor, ref)

@@ -79,6 +79,9 @@ func (b *build) applyOne(req *Request, early *plan) (out []Result, err error) {
 		return nil, err
 	}
 	plans := []*plan{p}
+	if err := b.assent(b.view(), req, plans); err != nil {
+		return nil, err
+	}
 	if !p.unchanged {
 		done := false
 		defer func() { // also when it panics
@@ -124,6 +127,9 @@ func (b *build) applyAll(req *Request, early *plan) ([]Result, error) {
 		rev, at = rev+1, at+1
 	}
 	if err := b.g.related(work, req.Actor, plans); err != nil {
+		return nil, err
+	}
+	if err := b.assent(b.view(), req, plans); err != nil {
 		return nil, err
 	}
 	out, err := b.record(work, req, plans)

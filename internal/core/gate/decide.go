@@ -73,6 +73,13 @@ func (g *Gate) decide(s *state, req *Request, c *Change, rev uint64, at int64) (
 			return nil, g.forbidden(req.Actor, k, c.Ref, p.action, d)
 		}
 		p.policies = append(p.policies, d.Policies...)
+		// Who assented to what he may not do himself gave what he does not have.
+		for _, a := range req.approved {
+			if d := g.ask(s, a, side.o, actionName(k, p.action), side.phase); !d.Allowed {
+				return nil, g.forbidden(a, k, c.Ref, p.action, d)
+			}
+			p.policies = append(p.policies, d.Policies...)
+		}
 	}
 	return p, g.meaning(s, req, p, rev, at)
 }
@@ -178,7 +185,7 @@ func (g *Gate) ask(s *state, a identity.Actor, o *resource.Object, action, phase
 }
 
 func (g *Gate) context(a identity.Actor, phase string) policy.Context {
-	return policy.Context{Phase: phase, Door: a.Door, Source: a.Source, MFA: a.MFA, Time: g.opt.Now(), Request: a.Request}
+	return policy.Context{Phase: phase, Door: a.Door, Source: a.Source, MFA: a.MFA, Time: g.opt.Now(), Request: a.Request, ChangeRequest: a.ChangeRequest}
 }
 
 func notFound(r resource.Ref) error {

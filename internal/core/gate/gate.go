@@ -37,8 +37,9 @@ type Options struct {
 	Signer         note.Signer // of the log
 	VKey           string
 	Denials        DenialOptions
-	Memory         int64 // bytes of all records as stored that may be held; 0 = 2 GiB
-	Group          int   // members of one transaction; 0 = 256
+	Approvals      Approvals // nil = no change needs the assent of others
+	Memory         int64     // bytes of all records as stored that may be held; 0 = 2 GiB
+	Group          int       // members of one transaction; 0 = 256
 	Now            func() time.Time
 	Log            *slog.Logger
 
@@ -193,6 +194,7 @@ func (g *Gate) load(ctx context.Context) error {
 	}
 	g.epoch = head.Epoch
 	g.state.Store(s)
+	g.founders(s)
 	g.ring.reset(head.Revision)
 	list, err := g.store.Sessions(ctx)
 	if err != nil {

@@ -50,7 +50,7 @@ func (b *build) leaf(f fact) error {
 // appendLeaf adds the leaf of f to a group and to the tree.
 func appendLeaf(g *store.Group, tree *audit.Tree, f fact, env leafEnv) error {
 	c := leafContext{
-		Request: f.actor.Request, Policies: slices.Compact(slices.Sorted(slices.Values(f.policies))), Source: f.actor.Source, Door: f.actor.Door,
+		Request: f.actor.Request, ChangeRequest: f.actor.ChangeRequest, Policies: slices.Compact(slices.Sorted(slices.Values(f.policies))), Source: f.actor.Source, Door: f.actor.Door,
 		Node: env.node, Epoch: env.epoch, Founding: env.founding,
 	}
 	if c.Policies == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/identity"
@@ -47,6 +48,13 @@ type Request struct {
 	Reason         string   // of the person, up to 1 KiB; in the leaf
 	IdempotencyKey string   // scoped to the actor; "" = none
 	Hash           [32]byte // of what was sent; the same key with another hash is invalid
+
+	// Ask makes a request for assent of it, whether any is needed or not; it is
+	// carried out between Open and Close, where they are set.
+	Ask         bool
+	Open, Close time.Time
+
+	approved []identity.Actor // who assented; nil = nobody was asked
 }
 
 // Result is what became of one change.
@@ -57,6 +65,8 @@ type Result struct {
 	Created   bool
 	Unchanged bool // the record already said so: no revision, no leaf
 	Replayed  bool // the answer of an earlier request with the same idempotency key
+
+	waits *Waiting
 }
 
 const (
@@ -68,7 +78,8 @@ const (
 )
 
 // Apply carries out a request. It returns when the change is on disk, or with
-// an error when none of it happened. A context that ends before the writer
+// an error when none of it happened; the error is a *Waiting where it waits for
+// the assent of others. A context that ends before the writer
 // took the request withdraws it; later the outcome is waited for.
 func (g *Gate) Apply(ctx context.Context, req Request) ([]Result, error) {
 	var out []Result
@@ -78,6 +89,9 @@ func (g *Gate) Apply(ctx context.Context, req Request) ([]Result, error) {
 	}
 	if err := g.submit(ctx, m); err != nil {
 		return nil, err
+	}
+	if len(out) == 1 && out[0].waits != nil {
+		return nil, out[0].waits
 	}
 	return out, nil
 }
@@ -99,7 +113,7 @@ func (g *Gate) prepare(ctx context.Context, req Request, out *[]Result) (*member
 		early = p
 	}
 	run := func(b *build) (err error) {
-		*out, err = b.apply(&req, early)
+		*out, err = b.applyOrAsk(&req, early)
 		return err
 	}
 	return &member{ctx: ctx, run: run, done: make(chan struct{})}, nil

@@ -155,6 +155,9 @@ func (g *Gate) flush(b *build) error {
 	g.main.signed.advance(gr.Head.Size, gr.Head.Root)
 	g.sessions.apply(gr.Open, gr.Revoke)
 	g.ring.publish(b.changes, b.state.at.Revision, func() { g.state.Store(b.state) })
+	if b.access {
+		g.founders(b.state)
+	}
 	return nil
 }
 

@@ -19,8 +19,11 @@ type Actor struct {
 	Door      string       // api, console, socket, control …
 	Source    string       // address of the client; "" for the program itself
 	Request   string       // request id, "" = none
-	MFA       bool         // two factors were proven for this session
-	Proof     Proof        // how its session was opened; "" for the program itself
+
+	// ChangeRequest names the approved request that is carried out; "" = none.
+	ChangeRequest string
+	MFA           bool  // two factors were proven for this session
+	Proof         Proof // how its session was opened; "" for the program itself
 }
 
 // Proof is how somebody showed who he is when a session was opened.

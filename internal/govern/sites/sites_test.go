@@ -162,8 +162,8 @@ func TestAHostIsProvenByItsTXTRecord(t *testing.T) {
 		t.Errorf("not served: %v", u)
 	}
 	s.dns.Tell("txt-record="+h.Record+",v=spf1 -all", "txt-record="+h.Record+","+h.Value, "txt-record="+h.Record+","+wild.Value)
-	s.restart() // the claim is the same after a restart
-	s.now = s.now.Add(lookLast)
+	s.restart()                              // the claim is the same after a restart
+	s.now = s.now.Add(lookLast + lookLast/8) // the jitter
 	s.round()
 	for _, name := range []string{"shop.example", "*.shop.example"} {
 		if got := s.host("acme", "shop", name); got.State != edge.HostProven || got.Method != "dns" || got.Message != "" {
@@ -223,7 +223,7 @@ func TestAHostIsProvenByItsAnswer(t *testing.T) {
 	} {
 		set(tt.f)
 		asked.Store(0)
-		s.now = s.now.Add(lookLast)
+		s.now = s.now.Add(lookLast + lookLast/8) // the jitter
 		s.round()
 		if got := s.host("acme", "shop", "shop.example"); got.State != tt.state || asked.Load() != 1 {
 			t.Errorf("%s: %+v, asked %d times", name, got, asked.Load())
@@ -235,7 +235,7 @@ func TestAHostIsProvenByItsAnswer(t *testing.T) {
 		}
 		give(w, r)
 	})
-	s.now = s.now.Add(lookLast)
+	s.now = s.now.Add(lookLast + lookLast/8) // the jitter
 	s.round()
 	if got := s.host("acme", "shop", "shop.example"); got.State != edge.HostProven || got.Method != "http" {
 		t.Errorf("%+v", got)
@@ -283,7 +283,7 @@ func TestWhoCannotProveAHostKeepsItForAWeek(t *testing.T) {
 		t.Error("two tenants would prove a host by the same value")
 	}
 	s.dns.Tell("txt-record=" + h.Record + "," + h.Value)
-	s.now = s.now.Add(lookLast)
+	s.now = s.now.Add(lookLast + lookLast/8) // the jitter
 	s.round()
 	if got := s.host("beta", "real", "victim.example"); got.State != edge.HostProven {
 		t.Errorf("%+v", got)
