@@ -75,8 +75,12 @@ func tenantRef(tenant string) resource.Ref {
 func (w *watch) order(ctx context.Context, o *resource.Object, now time.Time) {
 	spec := o.Spec.(*edge.CertificateSpec).ACME
 	ref := o.Ref()
-	if w.opt.Dial == nil || w.opt.Challenges == nil || w.opt.Secrets == nil || len(w.ordering) >= ordersAtOnce || w.ordering[o.Metadata.Tenant] {
-		return // the end of another order looks again
+	if w.opt.Dial == nil || w.opt.Challenges == nil || w.opt.Secrets == nil {
+		return
+	}
+	if len(w.ordering) >= ordersAtOnce || w.ordering[o.Metadata.Tenant] {
+		w.waiting = true // the end of another order looks again
+		return
 	}
 	w.ordering[o.Metadata.Tenant] = true
 	a := answer{ref: ref, order: orderOf(o)}
@@ -148,10 +152,14 @@ func (w *watch) answered(ctx context.Context, a answer) {
 	o := w.all[at]
 	if o == nil || o.Metadata.UID != a.ref.UID {
 		w.gone = true // its key is swept
+		w.sweep(ctx, w.opt.Clock.Now())
 	} else {
-		w.all[at] = w.settle(ctx, o, a)
+		o = w.settle(ctx, o, a)
+		w.all[at] = w.judge(ctx, o, w.opt.Clock.Now())
 	}
-	w.look(ctx)
+	if w.waiting {
+		w.look(ctx)
+	}
 }
 
 // settle brings what was issued into the record, and says how it went.

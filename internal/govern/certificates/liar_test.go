@@ -366,3 +366,19 @@ func TestATenantsSlowAuthorityHoldsUpNobodyElse(t *testing.T) {
 	}
 	s.end()
 }
+
+// Several of one tenant are ordered one after the other, and none is forgotten.
+func TestOrdersOfATenantTakeTurns(t *testing.T) {
+	s := newScene(t)
+	s.orders(&dial.Dialer{})
+	l := newLiar(t, "")
+	for i := range 5 {
+		o := wants("platform", l.URL+"/dir", l.ca())
+		o.Metadata.Name = fmt.Sprint("c", i)
+		s.put(o)
+	}
+	s.start()
+	for i := range 5 {
+		s.condition(fmt.Sprint("c", i), edge.CertificateReady)
+	}
+}
