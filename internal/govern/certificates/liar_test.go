@@ -39,11 +39,12 @@ const ownDoor = "127.0.0.1:9"
 // is told.
 type liar struct {
 	*httptest.Server
-	t    *testing.T
-	lie  string
-	asks atomic.Int64
-	key  crypto.Signer
-	csr  *x509.CertificateRequest
+	t     *testing.T
+	lie   string
+	asks  atomic.Int64
+	known atomic.Bool // there is an account
+	key   crypto.Signer
+	csr   *x509.CertificateRequest
 }
 
 func newLiar(t *testing.T, lie string) *liar {
@@ -113,6 +114,10 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.Header().Set("Location", l.URL+"/account/1")
+		if l.known.Swap(true) {
+			say(200, map[string]any{"status": "valid"}) // RFC 8555 section 7.3.1
+			return
+		}
 		say(201, map[string]any{"status": "valid"})
 	case "/order":
 		w.Header().Set("Location", l.URL+"/order/1")
