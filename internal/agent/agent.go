@@ -87,6 +87,7 @@ type cell struct {
 	keeper  *lkg.Keeper // of the edge
 	edge    *edge.Edge
 	link    *link
+	more    links // of other founders
 	secrets *secret.Store
 	signin  *signin.Store
 	views   *views.Store
@@ -255,6 +256,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	})
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
+	run.Go(func() { c.carryOut(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
 	run.Go(func() { c.proveSites(ctx) })
 	run.Go(func() { c.announce(ctx) })

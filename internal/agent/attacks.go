@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"time"
 
 	"github.com/dun-sec/dun/internal/govern/attacks"
 	"github.com/dun-sec/dun/internal/plane/edge"
@@ -10,17 +9,12 @@ import (
 
 // watchAttacks runs the controller of attacks as soon as the store is open.
 func (c *cell) watchAttacks(ctx context.Context) {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for c.running() == nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	g := c.opened(ctx)
+	if g == nil {
+		return
 	}
 	err := attacks.Run(ctx, attacks.Options{
-		Gate: c.running(), Follow: c.events.Follow, Skip: edge.CanaryTenant, Now: c.opt.Now, Log: c.opt.Log.With("part", "attacks"),
+		Gate: g, Follow: c.events.Follow, Skip: edge.CanaryTenant, Now: c.opt.Now, Log: c.opt.Log.With("part", "attacks"),
 	})
 	if err != nil && ctx.Err() == nil {
 		c.opt.Log.Error("attacks are not watched for", "err", err)

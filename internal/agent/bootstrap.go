@@ -19,7 +19,10 @@ const profileFile = "bootstrap/operator.yaml"
 // there is no profile. The link comes first: a start that is cut between the
 // two makes both anew.
 func (c *cell) bootstrap(ctx context.Context) (err error) {
-	if c.link, err = openLink(c.dir.File(linkFile), c.opt.Now); err != nil {
+	if c.link, err = openLink(c.dir.File(linkFile), dayzero.Operator, c.opt.Now); err != nil {
+		return err
+	}
+	if err := c.openLinks(); err != nil {
 		return err
 	}
 	p, err := identity.ReadProfile(c.dir.File(profileFile))

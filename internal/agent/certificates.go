@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"time"
 
 	"github.com/dun-sec/dun/internal/core/clock"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -17,17 +16,12 @@ import (
 // watchCertificates runs the controller of certificates as soon as the store is
 // open.
 func (c *cell) watchCertificates(ctx context.Context) {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for c.running() == nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	g := c.opened(ctx)
+	if g == nil {
+		return
 	}
 	err := certificates.Run(ctx, certificates.Options{
-		Gate: c.running(), Events: c.events, Secrets: c.secrets, Clock: clock.New(), Log: c.opt.Log.With("part", "certificates"),
+		Gate: g, Events: c.events, Secrets: c.secrets, Clock: clock.New(), Log: c.opt.Log.With("part", "certificates"),
 		Dial: c.dialer().For, Challenges: c.challenges,
 	})
 	if err != nil && ctx.Err() == nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/dun-sec/dun/internal/core/file"
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/resource"
-	"github.com/dun-sec/dun/internal/govern/dayzero"
 )
 
 const (
@@ -38,6 +37,7 @@ const (
 // nobody can make that later.
 type link struct {
 	path string
+	who  resource.Ref
 	now  func() time.Time
 
 	mu      sync.Mutex
@@ -46,8 +46,8 @@ type link struct {
 }
 
 // openLink takes up the link that an earlier process left unburnt.
-func openLink(path string, now func() time.Time) (*link, error) {
-	l := &link{path: path, now: now}
+func openLink(path string, who resource.Ref, now func() time.Time) (*link, error) {
+	l := &link{path: path, who: who, now: now}
 	l.forget()
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -144,7 +144,7 @@ func (l *link) Burn(token string) (resource.Ref, error) {
 	if err := file.SyncDir(filepath.Dir(l.path)); err != nil {
 		return resource.Ref{}, dirError(l.path, err)
 	}
-	return dayzero.Operator, nil
+	return l.who, nil
 }
 
 func linkRefused() error {

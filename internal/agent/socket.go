@@ -31,6 +31,7 @@ func (c *cell) serveSocket(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, c.status()) })
 	mux.HandleFunc("POST /recover", c.recoverOperator)
+	mux.HandleFunc("POST /founder", c.makeFounder)
 	srv := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 8 << 10,
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
@@ -99,10 +100,18 @@ func (c *cell) mayAdmin(uid int) bool {
 	return ok && int(owner.Uid) == uid
 }
 
-func (c *cell) recoverOperator(w http.ResponseWriter, r *http.Request) {
+// adminOnly refuses everybody but root and the owner of DIR.
+func (c *cell) adminOnly(w http.ResponseWriter, r *http.Request) bool {
 	uid, _ := r.Context().Value(peerKey{}).(int)
-	if !c.mayAdmin(uid) {
-		writeJSON(w, 403, map[string]string{"error": fault.New(fault.Forbidden, "only root and the owner of the data directory may recover", "只有 root 和数据目录的所有者可以恢复").Detail.In(c.opt.Lang)})
+	if c.mayAdmin(uid) {
+		return true
+	}
+	writeJSON(w, 403, map[string]string{"error": fault.New(fault.Forbidden, "only root and the owner of the data directory may do this", "只有 root 和数据目录的所有者可以执行").Detail.In(c.opt.Lang)})
+	return false
+}
+
+func (c *cell) recoverOperator(w http.ResponseWriter, r *http.Request) {
+	if !c.adminOnly(w, r) {
 		return
 	}
 	by := identity.Service("socket")

@@ -17,6 +17,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 )
 
@@ -27,7 +28,7 @@ const reopenEvery = 3 * time.Second
 func (c *cell) openGate(ctx context.Context, stop *closers) error {
 	g, err := gate.Open(ctx, gate.Options{
 		Path: c.dir.File("records.db"), CheckpointFile: c.dir.File("tiles/checkpoint"), Cell: c.dir.Cell, Node: nodeName,
-		Memory:   memoryBudget(),
+		Memory: memoryBudget(), Approvals: approvals.Rules{First: dayzero.Operator},
 		Denials:  gate.DenialOptions{Path: c.dir.File("denials.db"), CheckpointFile: c.dir.File("tiles/denials/checkpoint"), Signer: c.keys.Denials, VKey: c.keys.DenialsVKey},
 		Registry: c.reg, Signer: c.keys.Signer, VKey: c.keys.VKey, Now: c.opt.Now, Log: c.opt.Log,
 	})
@@ -111,7 +112,7 @@ func (c *cell) attach(f *face) error {
 		return err
 	}
 	handler, err := c.opt.Console(Parts{
-		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.link.Burn, NodeID: nodeID, Log: c.opt.Log,
+		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.enter, NodeID: nodeID, Log: c.opt.Log,
 		Views: c.views, Dial: c.dialer().For,
 		Traffic: func() (requests, blocked uint64) {
 			s := c.edge.Stats().Total

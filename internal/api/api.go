@@ -22,6 +22,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/identity/signin"
+	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/text"
 )
 
@@ -40,8 +41,9 @@ type Options struct {
 	Events  EventLog
 	Checks  *assurance.Registry // nil = none here
 	SignIn  *signin.Store
-	Secrets deposit.Secrets // nil = none are kept here
-	Status  func() any      // what GET /api/v1/status answers
+	Enter   func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
+	Secrets deposit.Secrets                          // nil = none are kept here
+	Status  func() any                               // what GET /api/v1/status answers
 	Version string
 	NodeID  uint16
 	Log     *slog.Logger

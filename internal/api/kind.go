@@ -21,7 +21,7 @@ const (
 func (a *API) kind(k *resource.Kind) []operation {
 	all := "/api/v1/{tenant}/" + k.Plural
 	one := all + "/{name}"
-	write := []param{{"Idempotency-Key", "Makes a retried write one write, for 24 hours"}, {"Dun-Reason", "Why, for the audit log; UTF-8, percent-encoded"}}
+	write := append([]param{{"Idempotency-Key", "Makes a retried write one write, for 24 hours"}, {"Dun-Reason", "Why, for the audit log; UTF-8, percent-encoded"}}, approvalHeaders...)
 	h := kindHandler{a, k}
 	return append([]operation{
 		{id: "list" + k.Name, method: http.MethodGet, path: all, summary: "List " + k.Plural, status: 200, reply: jsonType, replySchema: k.Name + "List", handle: h.list,
@@ -177,9 +177,11 @@ func (h kindHandler) apply(c *call, ch gate.Change, hash [32]byte) error {
 	if err != nil {
 		return err
 	}
-	out, err := h.a.opt.Gate.Apply(c.r.Context(), gate.Request{
-		Actor: c.actor, Changes: []gate.Change{ch}, Reason: reason, IdempotencyKey: c.r.Header.Get("Idempotency-Key"), Hash: hash,
-	})
+	req := gate.Request{Actor: c.actor, Changes: []gate.Change{ch}, Reason: reason, IdempotencyKey: c.r.Header.Get("Idempotency-Key"), Hash: hash}
+	if err := c.approval(&req); err != nil {
+		return err
+	}
+	out, err := h.a.opt.Gate.Apply(c.r.Context(), req)
 	if err != nil {
 		return err
 	}

@@ -155,6 +155,8 @@ func (s *spec) schemas(reg *resource.Registry) {
 	}})
 	s.component("Transaction", transactionSchema())
 	s.component("SignIn", signInSchema())
+	s.component("Enter", enterSchema())
+	s.component("Enrol", enrolSchema())
 	s.component("Document", map[string]any{"type": "object"})
 	for _, k := range reg.All() {
 		s.component(k.Name+"Spec", k.Schema())

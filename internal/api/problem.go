@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/text"
 )
 
@@ -33,6 +34,12 @@ type ProblemField struct {
 // fail writes err as a problem. What is internal goes to the operator's log
 // under the request id, and nowhere else.
 func (c *call) fail(err error) {
+	if w, ok := errors.AsType[*gate.Waiting](err); ok {
+		if err := c.waiting(w); err != nil {
+			c.api.opt.Log.Debug("client left", "req", c.req, "err", err)
+		}
+		return
+	}
 	if big, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		err = fault.New(fault.Invalid, "the request is larger than %d bytes", "请求超过 %d 字节", big.Limit)
 	}

@@ -1,9 +1,7 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
-	"strings"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/identity"
@@ -31,17 +29,9 @@ func signInSchema() map[string]any {
 
 // signIn checks both proofs at once: the answer does not say which was wrong.
 func (a *API) signIn(c *call) error {
-	body, err := c.body(jsonType)
-	if err != nil {
+	var in struct{ Tenant, Name, Password, Code string }
+	if err := c.small(&in); err != nil {
 		return err
-	}
-	var in struct {
-		Tenant, Name, Password, Code string
-	}
-	d := json.NewDecoder(strings.NewReader(string(body)))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil || in.Name == "" {
-		return fault.New(fault.Invalid, "send tenant, name, password and code as a JSON object", "请以 JSON 对象发送 tenant、name、password 和 code")
 	}
 	if in.Tenant == "" {
 		in.Tenant = resource.Platform
@@ -58,8 +48,14 @@ func (a *API) signIn(c *call) error {
 	if err != nil {
 		return err
 	}
+	return a.open(c, who, "")
+}
+
+// open opens the session of somebody who proved himself by two factors, in
+// place of the one that he had.
+func (a *API) open(c *call, who signin.Passed, replaces string) error {
 	c.actor.Principal, c.actor.Proof, c.actor.MFA = who.User, who.Proof, true
-	token, expires, err := a.opt.Gate.OpenSession(c.r.Context(), c.actor, who.User, "")
+	token, expires, err := a.opt.Gate.OpenSession(c.r.Context(), c.actor, who.User, replaces)
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,9 @@ func (a *API) transaction(c *call) error {
 		}
 		req.Changes = append(req.Changes, ch)
 	}
+	if err := c.approval(&req); err != nil {
+		return err
+	}
 	out, err := a.opt.Gate.Apply(c.r.Context(), req)
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ type applyFlags struct {
 	files          []string
 	noWait, dryRun bool
 	reason         string
+	header         map[string]string // more of the request
 }
 
 func (a *app) apply() *cobra.Command {
@@ -269,7 +270,7 @@ func (a *app) applyTogether(ctx context.Context, c *client, list []document, f a
 			return 0, err
 		}
 		res, err := c.do(ctx, request{
-			method: http.MethodPost, path: "/api/v1/-/transaction", body: map[string]any{"changes": changes}, contentType: "application/json", header: reasonHeader(f.reason),
+			method: http.MethodPost, path: "/api/v1/-/transaction", body: map[string]any{"changes": changes}, contentType: "application/json", header: f.headers(),
 		})
 		if fault.Is(err, fault.Conflict) && try < 2 && a.moved(ctx, c, steps) {
 			continue

@@ -23,6 +23,9 @@ import (
 // ProfileVariable is the one variable of the environment that is read.
 const ProfileVariable = "DUN_PROFILE"
 
+// ExitWaits is the exit code of a change that waits for approval.
+const ExitWaits = 9
+
 // ExitFound is the exit code of a check that found something.
 const ExitFound = 20
 
@@ -62,6 +65,10 @@ func Run(ctx context.Context, opt Options, args []string) int {
 			fmt.Fprintln(opt.Err, f.text.In(a.lang))
 		}
 		return ExitFound
+	}
+	if w, ok := errors.AsType[*waits](err); ok {
+		a.tellWaiting(w)
+		return ExitWaits
 	}
 	return a.report(err)
 }
@@ -168,7 +175,7 @@ func (a *app) root() *cobra.Command {
 	if a.opt.Up != nil {
 		root.AddCommand(a.opt.Up(root, a.lang))
 	}
-	root.AddCommand(a.apply(), a.get(), a.delete(), a.act(), a.secret(), a.watch(), a.history(), a.revert(), a.explain(), a.events(), a.audit(), a.posture(), a.status(), a.login(), a.ca(), a.admin())
+	root.AddCommand(a.apply(), a.request(), a.approve(), a.deny(), a.get(), a.delete(), a.act(), a.secret(), a.watch(), a.history(), a.revert(), a.explain(), a.events(), a.audit(), a.posture(), a.status(), a.login(), a.ca(), a.admin())
 	a.translate(root)
 	if err := root.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "zh"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		fmt.Fprintln(a.opt.Err, err)

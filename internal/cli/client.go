@@ -157,6 +157,10 @@ func (c *client) sendTo(ctx context.Context, r request, u string, body io.Reader
 	if err != nil {
 		return nil, c.unreachable(err)
 	}
+	if res.StatusCode == http.StatusAccepted {
+		defer res.Body.Close()
+		return nil, waitsOf(res.Body)
+	}
 	if res.StatusCode >= 300 {
 		defer res.Body.Close()
 		return nil, c.problem(res)

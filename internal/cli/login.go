@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,10 +20,11 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
 )
 
 // signInFlags say who signs in, and where.
-type signInFlags struct{ user, server, ca string }
+type signInFlags struct{ user, server, ca, link string }
 
 func (a *app) login() *cobra.Command {
 	var f signInFlags
@@ -33,13 +35,17 @@ func (a *app) login() *cobra.Command {
 			"会话有效期为 24 小时。使用 --user 时会要求输入密码和一次性验证码,并将新会话写入配置;--server 和 --ca 可新建配置。两者从终端读取(不显示),否则从标准输入逐行读取。\n不带 --user 时用有效会话换取新会话,旧会话随即失效。若已过期且未设置密码,请在本机执行:dun admin recover --data DIR。"),
 		Example: "  dun login\n  dun login --user operator\n  dun --profile ann.yaml login --user acme/ann --server https://dun.example.com:7443 --ca ca.pem",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.user == "" {
+			switch {
+			case f.link != "":
+				return a.enrol(cmd.Context(), f)
+			case f.user == "":
 				return a.renew(cmd.Context())
 			}
 			return a.signIn(cmd.Context(), f)
 		},
 	}
 	cmd.Flags().StringVar(&f.user, "user", "", a.t("who signs in: name, or tenant/name", "登录用户:用户名,或 租户/用户名"))
+	cmd.Flags().StringVar(&f.link, "link", "", a.t("one-time link: sets a password and an authenticator app, and signs in", "一次性链接:设置密码和身份验证器应用并登录"))
 	cmd.Flags().StringVar(&f.server, "server", "", a.t("console's address, as in https://dun.example.com:7443 (default: the profile's)", "控制台地址,例如 https://dun.example.com:7443(默认取自配置)"))
 	cmd.Flags().StringVar(&f.ca, "ca", "", a.t("file of the cell's authority, ca.pem (default: the profile's)", "集群 CA 证书文件 ca.pem(默认取自配置)"))
 	return cmd
@@ -117,6 +123,50 @@ func (a *app) signIn(ctx context.Context, f signInFlags) error {
 	return a.keepSession(c, r.body)
 }
 
+// enrol uses a one-time link up: it asks for a password, tells the key for an
+// app, and takes a code of it.
+func (a *app) enrol(ctx context.Context, f signInFlags) error {
+	u, err := url.Parse(f.link)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.Query().Get("t") == "" {
+		return fault.New(fault.Invalid, "--link: want the whole link, as in https://…/enter?t=…", "--link:应为完整链接,例如 https://…/enter?t=…").Because(err)
+	}
+	f.server = "https://" + u.Host
+	c, err := a.signInClient(f)
+	if err != nil {
+		return err
+	}
+	r, err := c.do(ctx, request{method: http.MethodPost, path: "/api/v1/enter", contentType: "application/json", body: map[string]string{"token": u.Query().Get("t")}})
+	if err != nil {
+		return err
+	}
+	var e struct{ Token, Tenant, Name, Key, URI string }
+	if err := json.Unmarshal(r.body, &e); err != nil || e.Token == "" {
+		return fault.New(fault.Internal, "the answer holds no session", "应答中没有会话").Because(err)
+	}
+	fmt.Fprintln(a.opt.Err, text.F("The link is used up. Set how %s/%s signs in from now on.\nKey for the authenticator app: %s\n  %s", "链接已使用。请设置 %s/%s 今后的登录方式。\n身份验证器应用的密钥:%s\n  %s", e.Tenant, e.Name, e.Key, e.URI).In(a.lang))
+	c.profile.Session.Token = e.Token
+	in := newPrompt(a.opt.In, a.opt.Err)
+	for {
+		password, err := in.ask(a.t("New password: ", "新密码:"))
+		if err != nil {
+			return err
+		}
+		code, err := in.ask(a.t("One-time code: ", "一次性验证码:"))
+		if err != nil {
+			return err
+		}
+		r, err := c.do(ctx, request{method: http.MethodPost, path: "/api/v1/enrol", contentType: "application/json", body: map[string]string{"password": password, "code": code}})
+		if fault.Is(err, fault.Invalid) { // the link is used up: there are more tries
+			a.report(err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return a.keepSession(c, r.body)
+	}
+}
+
 // signInClient is a client of the profile, or of a new one that the flags
 // describe.
 func (a *app) signInClient(f signInFlags) (*client, error) {
@@ -171,7 +221,33 @@ func (a *app) admin() *cobra.Command {
 		},
 	}
 	rec.Flags().StringVar(&dir, "data", "./dun-data", a.t("data directory of the running cell", "运行中集群的数据目录"))
-	return a.group(cmd, rec)
+	return a.group(cmd, rec, a.founder())
+}
+
+// founder makes one more person whom nobody made, so that there are two.
+func (a *app) founder() *cobra.Command {
+	var dir, name string
+	cmd := &cobra.Command{
+		Use: "founder", Args: cobra.NoArgs,
+		Short: a.t("Make a second founder and a one-time link for him; from then on important changes need two people", "创建第二位创始人及其一次性链接;此后重要更改须由两人完成"),
+		Long: a.t("A cell is run by one person at first, and approvals are off. This makes one more, whom nobody made, with the role operator. Hand him the link: he sets a password and an app by it, in the console or with dun login --link. Run again it makes a new link for the same name.",
+			"集群最初由一人运行,审批处于关闭状态。此命令再创建一位创始人,其不由任何人创建,角色为 operator。请将链接交给对方:在控制台或用 dun login --link 设置密码和应用。再次执行会为同一用户生成新链接。"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var r struct{ Name, Link, Server, CA, Error string }
+			if err := askSocket(cmd.Context(), dir, http.MethodPost, "/founder?name="+url.QueryEscape(name), &r); err != nil {
+				return err
+			}
+			if r.Error != "" {
+				return fault.New(fault.Forbidden, "%s", "%s", r.Error)
+			}
+			a.say("founder %s, one time within 24 hours: %s", "创始人 %s(24 小时内一次有效):%s", r.Name, r.Link)
+			a.say("  on the command line: dun --profile %s.yaml login --ca %s --link '%s'", "  命令行:dun --profile %s.yaml login --ca %s --link '%s'", r.Name, r.CA, r.Link)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "data", "./dun-data", a.t("data directory of the running cell", "运行中集群的数据目录"))
+	cmd.Flags().StringVar(&name, "name", "ann", a.t("name of the founder", "创始人用户名"))
+	return cmd
 }
 
 // askSocket asks the cell on this machine through DIR/run/dun.sock. The folder

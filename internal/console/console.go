@@ -9,6 +9,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -202,6 +203,10 @@ func (c *Console) closed(h func(*visit) error) http.HandlerFunc {
 // fail shows an error. What is internal goes to the operator's log under the
 // request id, and nowhere else.
 func (v *visit) fail(err error) {
+	if w, ok := errors.AsType[*gate.Waiting](err); ok {
+		http.Redirect(v.w, v.r, "/records/changerequests/"+w.Request.Tenant+"/"+w.Request.Name, http.StatusSeeOther)
+		return
+	}
 	e := fault.Of(err)
 	if e.Code == fault.Internal || e.Code == fault.Unavailable {
 		v.c.opt.Log.Error("a page failed", "req", v.actor.Request, "err", err)

@@ -22,6 +22,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
+	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/lab"
 )
@@ -42,7 +43,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, gate: lab.Gate(t, lab.Kinds(t)), link: "abc." + strings.Repeat("a", 52)}
+	h := &house{t: t, gate: lab.Gate(t, lab.Kinds(t), func(o *gate.Options) { o.Approvals = approvals.Rules{First: dayzero.Operator} }), link: "abc." + strings.Repeat("a", 52)}
 	if err := dayzero.Run(t.Context(), h.gate, "test"); err != nil {
 		t.Fatal(err)
 	}

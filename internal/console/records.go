@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/a-h/templ"
 
@@ -38,6 +39,7 @@ type detail struct {
 	verbs  []*resource.Verb // that the visitor may carry out
 	offers []string
 	found  []originResult
+	asked  []askedRow // of a record that asks for assent
 }
 
 // step is one change of a record's history.
@@ -72,7 +74,13 @@ func (v *visit) detail(k *resource.Kind, o *resource.Object) (*detail, error) {
 		}
 	}
 	var err error
-	d.fields, err = fieldsOf(k, o)
+	if d.fields, err = fieldsOf(k, o); err != nil {
+		return nil, err
+	}
+	d.asked, err = v.asked(o)
+	if len(d.asked) > 0 { // the difference says it better
+		d.fields = slices.DeleteFunc(d.fields, func(f fieldRow) bool { return strings.HasPrefix(f.path, "spec.changes") })
+	}
 	return d, err
 }
 

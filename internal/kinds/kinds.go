@@ -24,5 +24,7 @@ func All() []*resource.Kind {
 		access.RoleBinding(),
 		access.Policy(),
 		access.IdentityProvider(),
+		access.ApprovalRule(),
+		access.ChangeRequest(),
 	}
 }

@@ -25,7 +25,7 @@ func Kinds(t testing.TB, more ...*resource.Kind) *resource.Registry {
 
 // Gate opens an empty gate in this process, on a store of its own; it is
 // closed when the test ends.
-func Gate(t testing.TB, reg *resource.Registry) *gate.Gate {
+func Gate(t testing.TB, reg *resource.Registry, more ...func(*gate.Options)) *gate.Gate {
 	t.Helper()
 	const cell = "testcell"
 	skey, vkey, err := audit.GenerateKey(audit.Origin(cell))
@@ -36,9 +36,11 @@ func Gate(t testing.TB, reg *resource.Registry) *gate.Gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gate.Open(context.Background(), gate.Options{
-		Path: filepath.Join(t.TempDir(), "records.db"), Cell: cell, Node: "n1", Registry: reg, Signer: signer, VKey: vkey,
-	})
+	opt := gate.Options{Path: filepath.Join(t.TempDir(), "records.db"), Cell: cell, Node: "n1", Registry: reg, Signer: signer, VKey: vkey}
+	for _, f := range more {
+		f(&opt)
+	}
+	g, err := gate.Open(context.Background(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,8 @@ type Approvals interface {
 	Ask(v View, req *Request, w []Wanted, n Need, at time.Time) (*resource.Object, error)
 	// Judge refuses a verb on such a record that policy would allow.
 	Judge(v View, a identity.Actor, o *resource.Object, c *Change, at time.Time) error
+	// Changes reads back what a record asks for, whatever became of it.
+	Changes(v View, o *resource.Object) ([]Change, error)
 	// Plan reads an approved record back, or says why it may not run now.
 	Plan(v View, o *resource.Object, at time.Time) (Approved, error)
 }
@@ -90,6 +92,9 @@ func (v View) Each(kind, tenant string, f func(*resource.Object) bool) {
 	})
 }
 
+// Registry is the list of kinds.
+func (v View) Registry() *resource.Registry { return v.s.reg }
+
 // Live reports whether somebody is there and not disabled.
 func (v View) Live(p resource.Ref) bool {
 	o := v.Get(p)
@@ -113,6 +118,10 @@ func (v View) Grants(o *resource.Object) []resource.Grant {
 type Deed struct {
 	Actor   string // as in "User platform/operator"
 	Request string // name of the record that asked; "" = nobody was asked
+
+	// Record is the record as it was left; nil = it was deleted, or the history
+	// of it is gone.
+	Record *resource.Object
 }
 
 // maxDeeds is how far back Deeds looks.
@@ -130,6 +139,11 @@ func (v View) Deeds(o *resource.Object) (out []Deed, more bool, err error) {
 			return out, false, nil
 		}
 		d := Deed{Actor: c.Actor}
+		if c.Data != nil {
+			if d.Record, err = v.s.reg.Load(c.Data); err != nil {
+				return nil, false, err
+			}
+		}
 		leaves, err := v.g.store.Leaves(v.ctx, c.Seq, 1)
 		if err != nil {
 			return nil, false, err

@@ -54,7 +54,7 @@ func (g *Gate) decide(s *state, req *Request, c *Change, rev uint64, at int64) (
 			return nil, g.forbidden(req.Actor, k, c.Ref, p.action, d)
 		}
 	}
-	by := resource.Moment{Time: time.UnixMicro(at).UTC(), Actor: req.Actor.Principal, Request: req.Actor.Request}
+	by := resource.Moment{Time: time.UnixMicro(at).UTC(), Actor: req.Actor.Principal, Request: req.Actor.Request, MFA: req.Actor.MFA}
 	if p.next, err = shape(k, c, p.old, by); err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func reserved(a identity.Actor, old, next *resource.Object) error {
 		if !strings.HasPrefix(key, resource.Reserved) || key == resource.LabelClass {
 			continue
 		}
-		if key == resource.LabelBuiltin && a == identity.Service(Dayzero) || old != nil && old.Metadata.Labels[key] == v {
+		if (key == resource.LabelBuiltin || key == resource.LabelFounder) && a == identity.Service(Dayzero) || old != nil && old.Metadata.Labels[key] == v {
 			continue
 		}
 		r.Add("metadata.labels."+key, "labels below %s are Dun's own", "%s 开头的标签由 Dun 使用", resource.Reserved)

@@ -41,6 +41,9 @@ type Change struct {
 	input any // decoded
 }
 
+// Decoded is the input of a verb as the kind's own type; nil before Apply.
+func (c *Change) Decoded() any { return c.input }
+
 // Request is what one caller wants, all of it or nothing.
 type Request struct {
 	Actor          identity.Actor

@@ -17,7 +17,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	access := []string{"Tenant", "User", "Role", "RoleBinding", "Policy"}
+	access := []string{"Tenant", "User", "Role", "RoleBinding", "Policy", "ApprovalRule"}
 	for _, tt := range []struct {
 		service string
 		may     func(tenant, kind, verb string) bool
@@ -32,6 +32,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 			return verb == "read" && (kind == "IdentityProvider" || kind == "User")
 		}},
 		{"sites", func(_, kind, verb string) bool { return kind == "Site" && verb == "read" }},
+		{"approvals", func(_, kind, verb string) bool { return kind == "ChangeRequest" && verb == "read" }},
 		{"nobody", func(string, string, string) bool { return false }},
 	} {
 		who := resource.Ref{Kind: "Service", Tenant: "platform", Name: tt.service}

@@ -22,6 +22,7 @@ const (
 	Reserved     = "dun.dev/"
 	LabelClass   = "dun.dev/class"
 	LabelBuiltin = "dun.dev/builtin"
+	LabelFounder = "dun.dev/founder" // a user whom the machine made
 	LastApplied  = "dun.dev/last-applied"
 )
 

@@ -27,6 +27,7 @@ type Moment struct {
 	Time    time.Time
 	Actor   Ref
 	Request string
+	MFA     bool // the actor proved two factors
 }
 
 // Act is one use of a verb. State may be changed; all else is for reading.

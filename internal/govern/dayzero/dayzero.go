@@ -107,6 +107,9 @@ func builtins(release string) ([]*resource.Object, error) {
 		record("Role", "security", release, &access.RoleSpec{Description: "Runs the defence: sites, exclusions and bans; reads everything"}),
 		record("Role", "auditor", release, &access.RoleSpec{Description: "Reads everything and changes nothing"}),
 	}
+	for name, s := range rules {
+		out = append(out, record("ApprovalRule", name, release, s))
+	}
 	list, err := policy.Builtins()
 	if err != nil {
 		return nil, err
@@ -115,4 +118,48 @@ func builtins(release string) ([]*resource.Object, error) {
 		out = append(out, record("Policy", b.Name, release, &access.PolicySpec{Description: "Built in", Cedar: b.Text}))
 	}
 	return out, nil
+}
+
+// rules are the approval rules of a release. What changes who may do what is
+// never one person's to change, as soon as there are two.
+var rules = map[string]*access.ApprovalRuleSpec{
+	"builtin-policy": {
+		Description: "Policies, roles, bindings and approval rules", Classes: []string{"policy"},
+		Steps: []access.ApprovalStep{{Name: "second-person", Roles: []string{"operator", "security"}}},
+	},
+	"builtin-people": {
+		Description: "Users, tenants and identity providers of the platform", Kinds: []string{"User", "Tenant", "IdentityProvider"},
+		Steps: []access.ApprovalStep{{Name: "second-person", Roles: []string{"operator", "security"}}},
+	},
+}
+
+func founder(name string) *resource.Object {
+	o := record("User", name, "", &access.UserSpec{})
+	o.Metadata.Labels = map[string]string{resource.LabelFounder: "true"}
+	return o
+}
+
+// Found makes one more founder, who is made by nobody: the machine's owner
+// asked for him. His role comes by a binding of his own.
+func Found(ctx context.Context, g Gate, name string) (resource.Ref, error) {
+	me := identity.Service(gate.Dayzero)
+	user := resource.Ref{Kind: "User", Tenant: resource.Platform, Name: name}
+	var changes []gate.Change
+	old, err := g.Get(ctx, me, user)
+	switch {
+	case err == nil && old.Metadata.Labels[resource.LabelFounder] != "":
+		return user, nil // a new link for him
+	case err == nil:
+		return user, fault.New(fault.Conflict, "there is a user %s already, whom somebody made; take another name with --name", "用户 %s 已存在且由他人创建;请用 --name 另取名称", name)
+	case !fault.Is(err, fault.NotFound):
+		return user, err
+	}
+	for _, o := range []*resource.Object{
+		founder(name),
+		record("RoleBinding", "founder-"+name, "", &access.RoleBindingSpec{Role: "operator", Subjects: []access.Subject{{Kind: "User", Name: name}}}),
+	} {
+		changes = append(changes, gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o})
+	}
+	_, err = g.Apply(ctx, gate.Request{Actor: me, Changes: changes, Reason: "founder, made on the machine"})
+	return user, err
 }
