@@ -119,7 +119,7 @@ func TestLibrariesStayBehindOneFolder(t *testing.T) {
 		"github.com/cedar-policy/cedar-go":        {[]string{"internal/core/policy"}, "one place decides"},
 		"github.com/danielgtaylor/huma":           {[]string{"internal/api"}, "it stays replaceable"},
 		"github.com/corazawaf":                    {[]string{"internal/plane/edge"}, "one rule engine, one owner"},
-		"github.com/mholt/acmez":                  {[]string{"internal/govern/certificates/acme"}, "it stays replaceable, and is handed its dialer"},
+		"golang.org/x/crypto/acme":                {[]string{"internal/govern/certificates/acme"}, "it stays replaceable, and is handed its dialer"},
 		"github.com/spf13":                        {[]string{"internal/cli", "cmd/dun"}, "only the command line has flags"},
 		"github.com/prometheus/":                  {[]string{"internal/core/telemetry"}, "parts keep their own counters"},
 		"golang.org/x/mod/sumdb/tlog":             {[]string{"internal/core/audit", "internal/core/gate"}, "the tree belongs to the audit log"},

@@ -98,6 +98,7 @@ type cell struct {
 	started    time.Time
 
 	challenges *challenges.Set // of ACME authorities
+	kept       *keptKeys
 
 	up atomic.Bool // all of the above is set
 
@@ -163,6 +164,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		return err
 	}
 	c.keeper = lkg.NewKeeper(lkg.Open(c.dir.File("lkg"), lkg.Place{Role: edgeService, Cell: c.dir.Cell, Node: nodeName}, c.keys.LKG), c.reg, c.opt.Now, c.opt.Log)
+	c.kept = c.keepKeys()
 	c.events, err = events.Open(events.Options{
 		Dir: c.dir.File("events"), MaxBytes: int64(c.opt.Config.Events.Bytes), MaxAge: time.Duration(c.opt.Config.Events.Days) * 24 * time.Hour,
 		Node: nodeName, Now: c.opt.Now, Log: c.opt.Log,
@@ -252,6 +254,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	}
 	part("edge records", func(ctx context.Context) error { return c.followEdge(ctx, c.keeper.Feed()) })
 	run.Go(func() { c.keeper.Run(ctx) })
+	run.Go(func() { c.kept.run(ctx) })
 	part("edge", func(ctx context.Context) error { return c.edge.Serve(ctx, c.doors.edgeHTTP, c.doors.edgeHTTPS) })
 	part("console", func(ctx context.Context) error {
 		return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Config.Console.Names, c.opt.Log)

@@ -88,15 +88,6 @@ func (c *Config) RootKey() ([]byte, error) {
 	return b, nil
 }
 
-// openKey opens a secret of a record for the edge of this node. It waits for
-// nothing: before meta.db is open there is none.
-func (c *cell) openKey(ctx context.Context, owner resource.Ref, ref secret.Ref, purpose string) (secret.Value, error) {
-	if !c.up.Load() {
-		return secret.Value{}, fault.New(fault.Unavailable, "the secrets are not open yet", "机密尚未打开")
-	}
-	return c.secrets.OpenOf(ctx, identity.Service(edgeService), owner, ref, purpose)
-}
-
 // recordSecret puts the use of a secret into the audit log.
 func (c *cell) recordSecret(ctx context.Context, a identity.Actor, u secret.Use) error {
 	f := gate.Fact{Class: audit.Export, Kind: "Secret", Action: u.Action, Tenant: u.Owner.Tenant, Name: string(u.Ref), Reason: u.Purpose + " of " + u.Owner.String()}

@@ -10,6 +10,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 )
 
@@ -27,7 +28,7 @@ func TestACertificateIsUploadedWithItsKey(t *testing.T) {
 		if key == "k-secret\n" {
 			return nil
 		}
-		return fault.New(fault.Invalid, "the private key does not belong to it", "私钥不匹配")
+		return fault.Fields([]fault.Field{{Path: "key", Reason: text.T("the private key does not belong to it", "私钥不匹配")}})
 	}
 	for _, list := range []string{"/records/sites", "/records/certificates"} {
 		if _, body := h.call("GET", list, nil); !strings.Contains(body, `href="/certificates/new"`) {
@@ -78,5 +79,41 @@ func TestTheFirstPageNamesAnExpiredCertificate(t *testing.T) {
 		if _, body := h.call("GET", "/", nil); !strings.Contains(body, want) || strings.Contains(body, `class="tile bad"`) != (condition == "expired") {
 			t.Errorf("%s: not told as %q", condition, want)
 		}
+	}
+}
+
+// State and status carry the labels of their kind, as the spec does.
+func TestStateAndStatusAreLabelledInBothLanguages(t *testing.T) {
+	h := newHouse(t)
+	k, err := h.gate.Registry().Kind("Certificate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := resource.ParseYAML([]byte(k.Example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _, err := h.gate.Registry().Decode(docs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Status, err = k.LoadStatus([]byte(`{"condition": "ready", "serving": true, "issuer": "CN=a"}`)); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := fieldsOf(k, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, r := range rows {
+		if strings.HasPrefix(r.path, "status.") {
+			seen++
+			if r.label.Zh == "" || r.label.En == strings.TrimPrefix(r.path, "status.") {
+				t.Errorf("%s: %+v", r.path, r.label)
+			}
+		}
+	}
+	if seen < 3 {
+		t.Errorf("%d fields of the status", seen)
 	}
 }

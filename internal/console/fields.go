@@ -37,7 +37,7 @@ func fieldsOf(k *resource.Kind, o *resource.Object) ([]fieldRow, error) {
 		return nil, err
 	}
 	docs, order := map[string]resource.FieldDoc{}, map[string]int{}
-	for i, d := range k.Fields() {
+	for i, d := range k.AllFields() {
 		docs[strings.TrimSuffix(d.Path, "[]")] = d
 		order[strings.TrimSuffix(d.Path, "[]")] = i
 	}

@@ -20,6 +20,20 @@ func uploadPath(o *resource.Object) string {
 	return "/certificates/new?" + url.Values{"tenant": {o.Metadata.Tenant}, "name": {o.Metadata.Name}}.Encode()
 }
 
+// faultAt says what is wrong with a field; "" = nothing is.
+func faultAt(v *visit, e *fault.Error, path string) string {
+	if e == nil {
+		return ""
+	}
+	var out []string
+	for _, f := range e.Fields {
+		if f.Path == path {
+			out = append(out, clean(f.Reason.In(v.lang), clipFull))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
 // OriginAnswer is what an origin said when it was tried.
 type OriginAnswer struct {
 	Status  int

@@ -296,19 +296,19 @@ func certificatePage(v *visit, tenant, name, chain string, trouble *fault.Error)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "tenant", Label: v.t("Tenant", "租户"), Required: true, Value: tenant}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "tenant", Label: v.t("Tenant", "租户"), Required: true, Value: tenant, Error: faultAt(v, trouble, "metadata.tenant")}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "name", Label: v.t("Name", "名称"), Required: true, Value: name}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "name", Label: v.t("Name", "名称"), Required: true, Value: name, Error: faultAt(v, trouble, "metadata.name")}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "chain", Label: v.t("Certificate chain (PEM)", "证书链(PEM)"), Type: "area", Rows: "8", Mono: true, Required: true, Value: chain}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "chain", Label: v.t("Certificate chain (PEM)", "证书链(PEM)"), Type: "area", Rows: "8", Mono: true, Required: true, Value: chain, Error: faultAt(v, trouble, "spec.chain")}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "key", Label: v.t("Private key (PEM)", "私钥(PEM)"), Type: "area", Rows: "8", Mono: true, Required: true, Help: v.t("Sealed at once, never shown again", "立即密封保存,不再显示")}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "key", Label: v.t("Private key (PEM)", "私钥(PEM)"), Type: "area", Rows: "8", Mono: true, Required: true, Help: v.t("Sealed at once, never shown again", "立即密封保存,不再显示"), Error: faultAt(v, trouble, "key")}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -112,7 +112,7 @@ func up(t *testing.T) *cell {
 			Config: conf, Kinds: kinds.All(), Version: "test", Out: &c.log, Log: slog.New(slog.NewJSONHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Console: func(p agent.Parts) (http.Handler, error) {
 				parts <- p
-				return api.New(api.Options{Gate: p.Gate, Events: p.Events, SignIn: p.SignIn, Status: func() any { return p.Status() }, NodeID: p.NodeID, Log: p.Log}), nil
+				return api.New(api.Options{Gate: p.Gate, Events: p.Events, Secrets: p.Secrets, SignIn: p.SignIn, Status: func() any { return p.Status() }, NodeID: p.NodeID, Log: p.Log}), nil
 			},
 		})
 	}()
@@ -148,6 +148,17 @@ func (c *cell) dun(in string, args ...string) []byte {
 		c.t.Fatalf("dun %v: exit %d\n%s", args, exit, out.String())
 	}
 	return out.Bytes()
+}
+
+// fails is dun for what must be refused.
+func (c *cell) fails(args ...string) string {
+	c.t.Helper()
+	var out bytes.Buffer
+	args = append([]string{"--profile", filepath.Join(c.dir, "bootstrap/operator.yaml")}, args...)
+	if exit := cli.Run(c.t.Context(), cli.Options{Registry: lab.Kinds(c.t), In: strings.NewReader(""), Out: &out, Err: &out}, args); exit == 0 {
+		c.t.Errorf("dun %v is not refused", args)
+	}
+	return out.String()
 }
 
 // get reads a reply of the API; of a stream what comes up to a mark.

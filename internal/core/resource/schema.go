@@ -44,6 +44,18 @@ func (k *Kind) Fields() []FieldDoc {
 	return describe(reflect.TypeOf(k.NewSpec()).Elem(), "spec")
 }
 
+// AllFields lists the fields of spec, state and status.
+func (k *Kind) AllFields() []FieldDoc {
+	out := k.Fields()
+	if k.NewState != nil {
+		out = append(out, describe(reflect.TypeOf(k.NewState()).Elem(), "state")...)
+	}
+	if k.NewStatus != nil {
+		out = append(out, describe(reflect.TypeOf(k.NewStatus()).Elem(), "status")...)
+	}
+	return out
+}
+
 func describe(t reflect.Type, path string) []FieldDoc {
 	var out []FieldDoc
 	for _, f := range fieldsOf(t) {

@@ -107,17 +107,20 @@ type watch struct {
 	swept  time.Time // when the secrets were looked through
 	gone   bool      // a record went since
 
-	ordering map[string]bool // accounts that an order is under way for
+	waiting  bool            // an order is due and finds no room
+	ordering map[string]bool // tenants that an order is under way for
 	answers  chan answer
 	workers  sync.WaitGroup
 }
 
 // take brings what moved in.
 func (w *watch) take(ctx context.Context, b resource.Batch) {
+	had := w.synced && !b.Reset
 	if b.Reset {
 		clear(w.all)
 		w.synced = false
 	}
+	moved := map[resource.Ref]bool{}
 	for _, c := range b.Changes {
 		ref := c.Ref
 		ref.UID = ""
@@ -126,10 +129,22 @@ func (w *watch) take(ctx context.Context, b resource.Batch) {
 			w.gone = true
 		} else if old := w.all[ref]; old == nil || old.Metadata.UID != c.Object.Metadata.UID || at(c.Object) >= at(old) {
 			w.all[ref] = c.Object
+			moved[ref] = true
 		}
 	}
-	if w.synced = w.synced || b.Synced; w.synced && (len(b.Changes) > 0 || b.Reset) {
+	w.synced = w.synced || b.Synced
+	switch {
+	case !w.synced:
+	case !had:
 		w.look(ctx)
+	case len(b.Changes) > 0: // the others stand as they stood
+		now := w.opt.Clock.Now()
+		for ref := range moved {
+			if o := w.all[ref]; o != nil {
+				w.all[ref] = w.judge(ctx, o, now)
+			}
+		}
+		w.sweep(ctx, now)
 	}
 }
 
@@ -143,7 +158,7 @@ func (w *watch) look(ctx context.Context) {
 		return
 	}
 	now := w.opt.Clock.Now()
-	w.next = now.Add(lookAgain)
+	w.next, w.waiting = now.Add(lookAgain), false
 	for ref, o := range w.all {
 		w.all[ref] = w.judge(ctx, o, now)
 	}

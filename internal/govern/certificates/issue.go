@@ -17,21 +17,20 @@ import (
 )
 
 const (
-	ordersAtOnce = 4                // over all authorities; one at a time for each account
-	firstPause   = 5 * time.Minute  // after a failure; doubled by each more (Let's Encrypt allows five an hour for a name)
+	ordersAtOnce = 16               // one at a time for each tenant, so that nobody's slow authority keeps others waiting
+	firstPause   = 10 * time.Minute // after a failure, doubled by each more; a try proves by two challenges, and Let's Encrypt allows five failures an hour for a name
 	longestPause = 12 * time.Hour   // between tries
 	leastPause   = 10 * time.Minute // between two certificates, however short they live
 )
 
 // answer is what became of an order.
 type answer struct {
-	ref     resource.Ref // with UID
-	account string       // as in ordering
-	issued  acme.Issued
-	stored  secret.Ref // of the key
-	err     error
-	at      time.Time
-	order   string // as of orderOf
+	ref    resource.Ref // with UID
+	issued acme.Issued
+	stored secret.Ref // of the key
+	err    error
+	at     time.Time
+	order  string // as of orderOf
 }
 
 // wanted says when a certificate is to be ordered next; ok = it is one that an
@@ -75,13 +74,16 @@ func tenantRef(tenant string) resource.Ref {
 // order begins what is due, as far as there is room.
 func (w *watch) order(ctx context.Context, o *resource.Object, now time.Time) {
 	spec := o.Spec.(*edge.CertificateSpec).ACME
-	account := o.Metadata.Tenant + " " + purposeOf(spec)
 	ref := o.Ref()
-	if w.opt.Dial == nil || w.opt.Challenges == nil || w.opt.Secrets == nil || len(w.ordering) >= ordersAtOnce || w.ordering[account] {
-		return // the end of another order looks again
+	if w.opt.Dial == nil || w.opt.Challenges == nil || w.opt.Secrets == nil {
+		return
 	}
-	w.ordering[account] = true
-	a := answer{ref: ref, account: account, order: orderOf(o)}
+	if len(w.ordering) >= ordersAtOnce || w.ordering[o.Metadata.Tenant] {
+		w.waiting = true // the end of another order looks again
+		return
+	}
+	w.ordering[o.Metadata.Tenant] = true
+	a := answer{ref: ref, order: orderOf(o)}
 	names := make([]string, 0, len(spec.Names))
 	for _, n := range spec.Names {
 		names = append(names, strings.ToLower(n))
@@ -144,16 +146,20 @@ func (w *watch) account(ctx context.Context, tenant, purpose string) (secret.Ref
 
 // answered takes the end of an order in.
 func (w *watch) answered(ctx context.Context, a answer) {
-	delete(w.ordering, a.account)
+	delete(w.ordering, a.ref.Tenant)
 	at := a.ref
 	at.UID = ""
 	o := w.all[at]
 	if o == nil || o.Metadata.UID != a.ref.UID {
 		w.gone = true // its key is swept
+		w.sweep(ctx, w.opt.Clock.Now())
 	} else {
-		w.all[at] = w.settle(ctx, o, a)
+		o = w.settle(ctx, o, a)
+		w.all[at] = w.judge(ctx, o, w.opt.Clock.Now())
 	}
-	w.look(ctx)
+	if w.waiting {
+		w.look(ctx)
+	}
 }
 
 // settle brings what was issued into the record, and says how it went.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -38,11 +39,12 @@ const ownDoor = "127.0.0.1:9"
 // is told.
 type liar struct {
 	*httptest.Server
-	t    *testing.T
-	lie  string
-	asks atomic.Int64
-	key  crypto.Signer
-	csr  *x509.CertificateRequest
+	t     *testing.T
+	lie   string
+	asks  atomic.Int64
+	known atomic.Bool // there is an account
+	key   crypto.Signer
+	csr   *x509.CertificateRequest
 }
 
 func newLiar(t *testing.T, lie string) *liar {
@@ -82,6 +84,9 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case l.lie == "endless redirects":
 		http.Redirect(w, r, l.URL+fmt.Sprint("/", n), http.StatusTemporaryRedirect)
 		return
+	case l.lie == "silence":
+		<-r.Context().Done()
+		return
 	case l.lie == "no JSON":
 		_, _ = io.WriteString(w, "<html>")
 		return
@@ -109,6 +114,10 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.Header().Set("Location", l.URL+"/account/1")
+		if l.known.Swap(true) {
+			say(200, map[string]any{"status": "valid"}) // RFC 8555 section 7.3.1
+			return
+		}
 		say(201, map[string]any{"status": "valid"})
 	case "/order":
 		w.Header().Set("Location", l.URL+"/order/1")
@@ -125,6 +134,8 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			order["authorizations"] = []string{l.URL + "/authz/pending"}
 		}
 		say(201, order)
+	case "/order/1":
+		say(200, order)
 	case "/authz/foreign", "/authz/pending", "/challenge":
 		host := map[string]string{"/authz/foreign": "victim.example"}[r.URL.Path]
 		if host == "" {
@@ -207,9 +218,9 @@ func wants(tenant, directory, ca string) *resource.Object {
 
 func TestAnAuthorityThatLiesIsRefused(t *testing.T) {
 	for lie, want := range map[string]string{
-		"other names": "does not cover shop.example", "more names": "names that were not asked for", "other key": "for another key", "expired": "not valid now", "no PEM": "refused", "private key": "private key", "broken chain": "chain is broken",
+		"other names": "does not cover shop.example", "more names": "names that were not asked for", "other key": "for another key", "expired": "not valid now", "no PEM": "certificate", "private key": "certificate", "broken chain": "chain is broken",
 		"endless body": "does not end", "endless redirects": "redirects", "nonce loop": "again", "refuses": "we do not like you", "no JSON": "", "clear text": "not https", "inside": "not allowed",
-		"endless authorizations": "too many requests", "another's challenge": "was not ordered",
+		"endless authorizations": "more proofs than names", "another's challenge": "was not ordered",
 	} {
 		t.Run(lie, func(t *testing.T) {
 			t.Parallel()
@@ -332,5 +343,47 @@ func TestAnAuthorityThatNeverEndsIsLeft(t *testing.T) {
 	}
 	if _, ok := set.HTTP("platform", "shop.example", challenges.PathPrefix+"tok"); ok {
 		t.Error("the challenge is still answered")
+	}
+}
+
+// An authority that says nothing keeps nobody waiting but the tenant that named it.
+func TestATenantsSlowAuthorityHoldsUpNobodyElse(t *testing.T) {
+	s := newScene(t)
+	s.opt.Challenges = challenges.New(s.clock.Now)
+	s.opt.Dial = func(string) acme.DialFunc { return new(net.Dialer).DialContext }
+	s.put(&resource.Object{Kind: "Tenant", Metadata: resource.Metadata{Tenant: "platform", Name: "acme"}, Spec: &system.TenantSpec{Title: "Acme"}})
+	silent, good := newLiar(t, "silence"), newLiar(t, "")
+	for i := range 2 * ordersAtOnce {
+		o := wants("acme", silent.URL+"/dir", silent.ca())
+		o.Metadata.Name = fmt.Sprint("c", i)
+		s.put(o)
+	}
+	s.start()
+	for end := time.Now().Add(lab.Wait); silent.asks.Load() == 0; <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the silent one is not asked")
+		}
+	}
+	s.put(wants("platform", good.URL+"/dir", good.ca()))
+	s.condition("shop", edge.CertificateReady)
+	if n := silent.asks.Load(); n != 1 {
+		t.Errorf("the silent one was asked %d times at once", n)
+	}
+	s.end()
+}
+
+// Several of one tenant are ordered one after the other, and none is forgotten.
+func TestOrdersOfATenantTakeTurns(t *testing.T) {
+	s := newScene(t)
+	s.orders(&dial.Dialer{})
+	l := newLiar(t, "")
+	for i := range 5 {
+		o := wants("platform", l.URL+"/dir", l.ca())
+		o.Metadata.Name = fmt.Sprint("c", i)
+		s.put(o)
+	}
+	s.start()
+	for i := range 5 {
+		s.condition(fmt.Sprint("c", i), edge.CertificateReady)
 	}
 }

@@ -3,6 +3,7 @@ package certificates
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -50,9 +51,9 @@ func statusOf(o *resource.Object, now time.Time) (*edge.CertificateStatus, time.
 	if !serving {
 		return s, time.Time{}
 	}
-	most := to.Sub(from)
+	most := time.Duration(math.MaxInt64)
 	if spec.ACME != nil {
-		most /= 3 // what renews itself is a matter for people only later
+		most = to.Sub(from) / 3 // what renews itself is a matter for people only later
 	}
 	days, next := stage(to, now, most)
 	switch {

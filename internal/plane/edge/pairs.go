@@ -26,9 +26,10 @@ const (
 
 // pair is a Certificate in force: its chain and its key.
 type pair struct {
-	key   string          // reference of the key
-	chain string          // PEM
-	names map[string]bool // small letters; a leading *. covers one label
+	of    *resource.Object // that it was made of, so that what did not move is not read again
+	key   string           // reference of the key
+	chain string           // PEM
+	names map[string]bool  // small letters; a leading *. covers one label
 	leaf  *x509.Certificate
 	cert  *tls.Certificate
 }
@@ -94,14 +95,22 @@ func (p *pairs) follow(ctx context.Context, records map[resource.Ref]*resource.O
 			continue
 		}
 		n := siteName{ref.Tenant, ref.Name}
+		if old := p.all[n]; old != nil && old.of == o {
+			mu.Lock()
+			next[n] = old
+			mu.Unlock()
+			continue
+		}
 		chain, key, ok := edge.InForce(o)
 		if !ok {
 			continue
 		}
 		old := p.all[n]
 		if old != nil && old.key == key && old.chain == chain {
+			same := *old
+			same.of = o
 			mu.Lock()
-			next[n] = old
+			next[n] = &same
 			mu.Unlock()
 			continue
 		}
@@ -109,7 +118,9 @@ func (p *pairs) follow(ctx context.Context, records map[resource.Ref]*resource.O
 		opening.Go(func() {
 			defer func() { <-slots }()
 			made, err := p.open(ctx, o.Ref(), chain, key)
-			if err != nil {
+			if err == nil {
+				made.of = o
+			} else {
 				p.edge.opts.Log.Error("certificate is not in force: its key does not open", "kind", "Certificate", "tenant", n.tenant, "name", n.name, "err", err)
 				made = old
 			}

@@ -13,16 +13,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/mholt/acmez/v3"
-	"github.com/mholt/acmez/v3/acme"
+	"golang.org/x/crypto/acme"
 
 	"github.com/dun-sec/dun/internal/core/challenges"
 	"github.com/dun-sec/dun/internal/kinds/edge"
@@ -62,36 +60,33 @@ func Get(ctx context.Context, o Order) (out Issued, err error) {
 		return out, err
 	}
 	defer web.CloseIdleConnections()
-	s := &solver{o}
-	c := &acmez.Client{
-		Client:           &acme.Client{Directory: o.Directory, HTTPClient: web, UserAgent: "Dun", PollTimeout: time.Minute},
-		ChallengeSolvers: map[string]acmez.Solver{acme.ChallengeTypeHTTP01: s, acme.ChallengeTypeTLSALPN01: s},
-	}
-	account, kept, err := register(ctx, c, o)
-	if out.Account = kept; err != nil {
+	c := &acme.Client{HTTPClient: web, DirectoryURL: o.Directory, UserAgent: "Dun", RetryBackoff: retry}
+	if out.Account, err = register(ctx, c, o); err != nil {
 		return out, fmt.Errorf("account: %w", err)
+	}
+	order, err := proven(ctx, c, o)
+	if err != nil {
+		return out, fmt.Errorf("order: %w", err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return out, err
 	}
-	csr, err := acmez.NewCSR(key, o.Names)
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: o.Names}, key)
 	if err != nil {
 		return out, fmt.Errorf("make a request: %w", err)
 	}
-	params, err := acmez.OrderParametersFromCSR(account, csr)
+	got, _, err := c.CreateCertFromOrder(ctx, order, csr, true)
 	if err != nil {
-		return out, fmt.Errorf("make an order: %w", err)
+		return out, fmt.Errorf("certificate: %w", err)
 	}
-	got, err := c.ObtainCertificate(ctx, params)
-	if err != nil {
-		return out, fmt.Errorf("order: %w", err)
+	var chain bytes.Buffer
+	for _, der := range got {
+		if err := pem.Encode(&chain, &pem.Block{Type: "CERTIFICATE", Bytes: der}); err != nil {
+			return out, err
+		}
 	}
-	if len(got) == 0 {
-		return out, errors.New("the authority gave no certificate")
-	}
-	chain := string(bytes.TrimSpace(got[0].ChainPEM)) + "\n"
-	if err := check(chain, key, o.Names, o.Now()); err != nil {
+	if err := check(chain.String(), key, o.Names, o.Now()); err != nil {
 		return out, fmt.Errorf("the authority gave a certificate that is refused: %w", err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -99,8 +94,17 @@ func Get(ctx context.Context, o Order) (out Issued, err error) {
 		return out, err
 	}
 	defer clear(der)
-	out.Chain, out.Key = chain, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	out.Chain, out.Key = chain.String(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	return out, nil
+}
+
+// retry bounds how often one request is made again (a nonce that was used, a
+// server that stumbles), whatever the authority would like.
+func retry(n int, _ *http.Request, _ *http.Response) time.Duration {
+	if n > 8 {
+		return 0
+	}
+	return time.Duration(n) * 250 * time.Millisecond
 }
 
 // check holds what an authority gave against what was asked for.
@@ -135,72 +139,30 @@ func check(chainPEM string, key *ecdsa.PrivateKey, names []string, now time.Time
 	return nil
 }
 
-// kept is an account as it is sealed.
-type kept struct {
-	Location string   `json:"location"`
-	Contact  []string `json:"contact"`
-	Key      []byte   `json:"key"` // SEC 1
-}
-
-// register takes up the account at the authority, or makes one.
-func register(ctx context.Context, c *acmez.Client, o Order) (acme.Account, []byte, error) {
-	var k kept
-	if len(o.Account) > 0 && json.Unmarshal(o.Account, &k) == nil {
-		if key, err := x509.ParseECPrivateKey(k.Key); err == nil {
-			a, err := c.GetAccount(ctx, acme.Account{Location: k.Location, Contact: k.Contact, PrivateKey: key})
-			if err == nil && a.Status == acme.StatusValid {
-				return a, o.Account, nil
-			}
-			if p, ok := errors.AsType[acme.Problem](err); err != nil && (!ok || p.Type != acme.ProblemTypeAccountDoesNotExist) {
-				return a, o.Account, err
-			}
+// register takes up the account at the authority, or makes one. It sets the
+// client's key and returns what is to be sealed of it: SEC 1.
+func register(ctx context.Context, c *acme.Client, o Order) ([]byte, error) {
+	if key, err := x509.ParseECPrivateKey(o.Account); err == nil {
+		c.Key = key
+		a, err := c.GetReg(ctx, "")
+		if err == nil && a.Status == acme.StatusValid {
+			return o.Account, nil
+		}
+		if err != nil && !errors.Is(err, acme.ErrNoAccount) {
+			return o.Account, err
 		}
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return acme.Account{}, nil, err
+		return nil, err
 	}
-	a := acme.Account{TermsOfServiceAgreed: true, PrivateKey: key}
+	c.Key, c.KID = key, ""
+	a := &acme.Account{}
 	if o.Email != "" {
 		a.Contact = []string{"mailto:" + o.Email}
 	}
-	if a, err = c.NewAccount(ctx, a); err != nil {
-		return a, nil, err
+	if _, err := c.Register(ctx, a, acme.AcceptTOS); err != nil {
+		return nil, err
 	}
-	k = kept{Location: a.Location, Contact: a.Contact}
-	if k.Key, err = x509.MarshalECPrivateKey(key); err != nil {
-		return a, nil, err
-	}
-	b, err := json.Marshal(k)
-	return a, b, err
-}
-
-// solver answers the challenges of one order, for the names that were asked
-// for and no other.
-type solver struct{ o Order }
-
-// Present implements acmez.Solver.
-func (s *solver) Present(_ context.Context, c acme.Challenge) error {
-	host := strings.ToLower(c.Identifier.Value)
-	if !slices.Contains(s.o.Names, host) {
-		return errors.New("the authority asks for a name that was not ordered")
-	}
-	if c.Type == acme.ChallengeTypeTLSALPN01 {
-		cert, err := acmez.TLSALPN01ChallengeCert(c)
-		if err != nil {
-			return fmt.Errorf("make the certificate of a challenge: %w", err)
-		}
-		return s.o.Challenges.PutTLS(s.o.Tenant, host, cert)
-	}
-	return s.o.Challenges.PutHTTP(s.o.Tenant, host, c.Token, c.KeyAuthorization)
-}
-
-// CleanUp implements acmez.Solver.
-func (s *solver) CleanUp(_ context.Context, c acme.Challenge) error {
-	token := c.Token
-	if c.Type == acme.ChallengeTypeTLSALPN01 {
-		token = ""
-	}
-	s.o.Challenges.Take(s.o.Tenant, strings.ToLower(c.Identifier.Value), token)
-	return nil
+	return x509.MarshalECPrivateKey(key)
 }
