@@ -60,7 +60,7 @@ type Options struct {
 	Views   Views
 	Traffic func() (requests, blocked uint64) // since the start
 	// TestOrigin asks an origin on behalf of the tenant.
-	TestOrigin func(ctx context.Context, tenant, url string) (OriginAnswer, error)
+	TestOrigin func(ctx context.Context, tenant string, o Origin) (OriginAnswer, error)
 	// UploadCertificate keeps a certificate with its key, both in PEM.
 	UploadCertificate func(ctx context.Context, actor identity.Actor, tenant, name, chainPEM, keyPEM string) error
 }

@@ -34,6 +34,9 @@ func faultAt(v *visit, e *fault.Error, path string) string {
 	return strings.Join(out, "; ")
 }
 
+// Origin is one origin of a site, as it is to be reached.
+type Origin struct{ URL, Host, ServerName, CA string }
+
 // OriginAnswer is what an origin said when it was tried.
 type OriginAnswer struct {
 	Status  int
@@ -79,8 +82,9 @@ func (c *Console) testOrigins(v *visit) error {
 	for _, x := range list[:min(len(list), maxOrigins)] {
 		m, _ := x.(map[string]any)
 		r := originResult{url: scalar(m["url"])}
-		if r.OriginAnswer, err = c.opt.TestOrigin(ctx, ref.Tenant, r.url); err != nil {
-			r.why = err.Error()
+		o := Origin{URL: r.url, Host: scalar(m["host"]), ServerName: scalar(m["serverName"]), CA: scalar(m["ca"])}
+		if r.OriginAnswer, err = c.opt.TestOrigin(ctx, ref.Tenant, o); err != nil {
+			r.why = fault.Of(err).Detail.In(v.lang)
 		}
 		d.found = append(d.found, r)
 	}
