@@ -243,3 +243,22 @@ func TestTheKeyGoesWithItsCertificate(t *testing.T) {
 		}
 	}
 }
+
+// A key that a change names which waits for approval stays as long as that may
+// take, and not for ever.
+func TestAKeyThatWaitsForApprovalStays(t *testing.T) {
+	s := newScene(t)
+	o := s.upload("shop", 400*day)
+	if _, err := s.secrets.Put(t.Context(), operator, o.Ref(), edge.KeyPurpose, secret.New([]byte("waits"))); err != nil {
+		t.Fatal(err)
+	}
+	w := &watch{opt: s.opt, actor: identity.Service(edge.CertificateOwner), all: map[resource.Ref]*resource.Object{ref("shop"): o}}
+	for _, tt := range []struct{ pass, left int }{{0, 2}, {2, 2}, {35, 2}, {4, 1}} {
+		s.days(tt.pass)
+		w.swept = time.Time{}
+		w.sweep(t.Context(), s.clock.Now())
+		if list, err := s.secrets.Owned(t.Context(), "Certificate"); err != nil || len(list) != tt.left {
+			t.Errorf("%d days later: %d keys, want %d (%v)", tt.pass, len(list), tt.left, err)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 const (
 	sweepEvery = day
 	sweepAfter = time.Hour // younger ones may be on the way into a record
+	waitsFor   = 40 * day  // of a record that is there: a change that waits for approval may name them
 )
 
 // Secrets is what the controller asks of core/secret.
@@ -36,7 +37,8 @@ func (w *watch) sweep(ctx context.Context, now time.Time) {
 		return
 	}
 	for _, s := range list {
-		if w.needed(s) {
+		there, named := w.owner(s)
+		if named || there && now.Before(s.Created.Add(waitsFor)) {
 			continue
 		}
 		if at := s.Created.Add(sweepAfter); now.Before(at) {
@@ -50,12 +52,13 @@ func (w *watch) sweep(ctx context.Context, now time.Time) {
 	}
 }
 
-// needed reports whether the record that owns the secret names it.
-func (w *watch) needed(s secret.Owned) bool {
+// owner reports whether the record that owns the secret is there, and whether it
+// names it.
+func (w *watch) owner(s secret.Owned) (there, named bool) {
 	o := w.all[resource.Ref{Kind: "Certificate", Tenant: s.Owner.Tenant, Name: s.Owner.Name}]
 	if o == nil || o.Metadata.UID != s.Owner.UID {
-		return false
+		return false, false
 	}
 	state, _ := o.State.(*edge.CertificateState)
-	return state != nil && state.Key == string(s.Ref)
+	return true, state != nil && state.Key == string(s.Ref)
 }
