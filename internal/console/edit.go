@@ -242,6 +242,9 @@ func (c *Console) create(v *visit) error {
 	if err != nil {
 		return err
 	}
+	if c.opt.Gate.AsksAssent(k.Name) {
+		return nothingHere() // the change that needs one makes it
+	}
 	d, err := v.newDraft(k)
 	if err != nil {
 		return err
@@ -255,6 +258,9 @@ func (c *Console) edit(v *visit) error {
 	k, o, err := v.found()
 	if err != nil {
 		return err
+	}
+	if c.opt.Gate.AsksAssent(k.Name) {
+		return nothingHere()
 	}
 	d, err := v.editDraft(k, o)
 	if err != nil {

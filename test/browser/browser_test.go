@@ -121,6 +121,9 @@ func TestAPersonSeesTheCellLive(t *testing.T) {
 		e.Do(p.name, chromedp.Navigate(cell.Profile.Server+p.path))
 		e.EveryLook(p.name)
 	}
+	e.Do("a request", chromedp.Navigate(cell.Profile.Server+ask(t, cell, "kind: Site\nmetadata: {tenant: platform, name: shop}\nspec:\n  hosts: [www.shop.test, shop.example]\n  origins: [{url: \""+origin.URL+"\"}]\n", "the shop gets one more name")))
+	e.Until("a difference", `document.querySelector(".diff ins") !== null`)
+	e.EveryLook("request")
 	e.Do("a list", chromedp.Navigate(cell.Profile.Server+"/records/policies"))
 	e.EveryLook("list")
 

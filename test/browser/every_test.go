@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -56,6 +57,27 @@ metadata: {tenant: platform, name: zhou-min}
 spec: {}
 `
 
+// ask makes a change request of a record and returns its page.
+func ask(t *testing.T, cell *lab.Cell, yaml, why string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "asked.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	why = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' ' // a reason is one line
+		}
+		return r
+	}, strings.ToValidUTF8(why, ""))
+	out, exit := cell.Dun("request", "-f", file, "--reason", why[:min(len(why), 900)])
+	name := regexp.MustCompile(`cr-[a-z2-7]{8}`).FindString(out)
+	if exit != 9 || name == "" {
+		t.Fatalf("%d %s", exit, out)
+	}
+	return "/records/changerequests/platform/" + name
+}
+
 // examples makes the example of each kind and lists its pages.
 func examples(t *testing.T, cell *lab.Cell) (pages []string) {
 	t.Helper()
@@ -72,6 +94,11 @@ func examples(t *testing.T, cell *lab.Cell) (pages []string) {
 		o, _, err := reg.Decode(docs[0])
 		if err != nil {
 			t.Fatal(err)
+		}
+		if k.Name == "ChangeRequest" { // made by a change that somebody asks for
+			one := ask(t, cell, "kind: Role\nmetadata: {tenant: platform, name: asked}\nspec: {description: Asked for}\n", "somebody has to")
+			pages = append(pages, "/records/"+k.Plural, one, one+"/do/approve", one+"/history", one+"/proof")
+			continue
 		}
 		apply(t, cell, k.Example)
 		one := "/records/" + k.Plural + "/" + o.Metadata.Tenant + "/" + o.Metadata.Name
@@ -163,7 +190,14 @@ func TestHostileTextStaysText(t *testing.T) {
 	}
 	taken, refused := 0, 0
 	for i, s := range hostile {
+		asked := ask(t, cell, fmt.Sprintf("kind: Role\nmetadata: {tenant: platform, name: asked-%d}\nspec: {description: %q}\n", i, strings.ToValidUTF8(s, "")), s)
+		e.Do("a request", chromedp.Navigate(cell.Profile.Server+asked))
+		e.Until("its page", `document.readyState === "complete" && location.pathname.includes("/changerequests/")`)
+		harmless("a reason and a difference")
 		for _, k := range reg.All() {
+			if k.Name == "ChangeRequest" {
+				continue // nobody fills one in
+			}
 			docs, err := resource.ParseYAML([]byte(k.Example))
 			if err != nil {
 				t.Fatal(err)

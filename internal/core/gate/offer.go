@@ -22,7 +22,13 @@ func (g *Gate) Offers(a identity.Actor, ref resource.Ref, verbs ...string) []str
 	if o == nil || !g.ask(s, a, o, readAction(k.Name), "old").Allowed {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(verbs), func(v string) bool { return !g.ask(s, a, o, actionName(k, v), "old").Allowed })
+	own := g.AsksAssent(k.Name) // made by the gate, and ended by verbs
+	return slices.DeleteFunc(slices.Clone(verbs), func(v string) bool {
+		if _, err := k.FindVerb(v); own && err != nil {
+			return true
+		}
+		return !g.ask(s, a, o, actionName(k, v), "old").Allowed
+	})
 }
 
 // CreateIn lists up to most tenants in which policy would allow the actor to
@@ -31,7 +37,7 @@ func (g *Gate) Offers(a identity.Actor, ref resource.Ref, verbs ...string) []str
 func (g *Gate) CreateIn(a identity.Actor, kind string, most int) []string {
 	s := g.state.Load()
 	k, err := s.reg.Kind(kind)
-	if err != nil {
+	if err != nil || g.AsksAssent(k.Name) {
 		return nil
 	}
 	var out []string
