@@ -31,6 +31,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/views"
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
@@ -67,6 +68,7 @@ type Parts struct {
 	NodeID uint16
 	Log    *slog.Logger
 	Views  *views.Store
+	Usage  *usage.Book
 	// Traffic counts the requests of this node's edge and those that it refused,
 	// since the start.
 	Traffic func() (requests, blocked uint64)
@@ -95,6 +97,7 @@ type cell struct {
 	secrets    *secret.Store
 	signin     *signin.Store
 	views      *views.Store
+	usage      *usage.Book
 	started    time.Time
 
 	challenges *challenges.Set // of ACME authorities
@@ -262,6 +265,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
 	run.Go(func() { c.carryOut(ctx) })
+	run.Go(func() { c.keepUsage(ctx) })
 	run.Go(func() { c.reconciler.Run(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
 	run.Go(func() { c.proveSites(ctx) })

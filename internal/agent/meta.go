@@ -17,6 +17,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
+	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/views"
 )
 
@@ -35,6 +36,9 @@ func (c *cell) openMeta(ctx context.Context, stop *closers) error {
 	}
 	stop.add(d.Close)
 	if c.views, err = views.Open(ctx, d); err != nil {
+		return err
+	}
+	if c.usage, err = usage.Open(ctx, d); err != nil {
 		return err
 	}
 	if c.secrets, err = secret.Open(ctx, secret.Options{DB: d, KeyFile: key, Record: c.recordSecret, Now: c.opt.Now}); err != nil {

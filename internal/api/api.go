@@ -41,6 +41,7 @@ type Options struct {
 	Events  EventLog
 	Checks  *assurance.Registry // nil = none here
 	SignIn  *signin.Store
+	Usage   UsageBook                                // nil = nothing is counted here
 	Enter   func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
 	Secrets deposit.Secrets                          // nil = none are kept here
 	Status  func() any                               // what GET /api/v1/status answers

@@ -22,6 +22,7 @@ func (a *API) system() []operation {
 	return []operation{
 		a.accessOperation(),
 		a.signInOperation(),
+		a.usageOperation(),
 		a.enterOperation(),
 		a.enrolOperation(),
 		{id: "status", method: http.MethodGet, path: "/api/v1/status", summary: "State of the cell, its roles and nodes", status: 200, reply: jsonType, replySchema: doc, handle: a.status},

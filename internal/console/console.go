@@ -58,6 +58,7 @@ type Options struct {
 	// What a page leaves out when it is nil.
 	Checks  *assurance.Registry
 	Views   Views
+	Usage   UsageBook
 	Traffic func() (requests, blocked uint64) // since the start
 	// TestOrigin asks an origin on behalf of the tenant.
 	TestOrigin func(ctx context.Context, tenant string, o Origin) (OriginAnswer, error)

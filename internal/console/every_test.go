@@ -93,7 +93,7 @@ func TestEveryKindHasEveryPage(t *testing.T) {
 			t.Errorf("%s: delete %d", k.Name, res.StatusCode)
 		}
 	}
-	for _, p := range []string{"/events", "/audit", "/audit?log=main&who=operator", "/access", "/access?action=site.read&record=site/platform/shop", "/search?q=shop", "/gallery", "/account"} {
+	for _, p := range []string{"/events", "/audit", "/audit?log=main&who=operator", "/access", "/access?action=site.read&record=site/platform/shop", "/search?q=shop", "/gallery", "/account", "/usage", "/usage?span=30d"} {
 		if res, body := h.call("GET", p, nil); res.StatusCode != 200 {
 			t.Errorf("%s: %d %s", p, res.StatusCode, body)
 		}

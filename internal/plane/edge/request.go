@@ -59,7 +59,7 @@ func (e *Edge) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		q.refuse(http.StatusServiceUnavailable)
 		return
 	}
-	if !q.sane() || q.provesNothing() || !q.findSite(snap) || q.challenge() || !q.admitted(snap) {
+	if !q.sane() || q.provesNothing() || !q.findSite(snap) || q.accounted() || q.challenge() || !q.admitted(snap) {
 		return
 	}
 	done, ok := q.withinRates()

@@ -3,7 +3,9 @@ package edge
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/kinds/edge"
 )
 
@@ -28,6 +30,9 @@ type siteTally struct {
 	requests, blocked, detected, originErrors, healthChanges, retries atomic.Uint64
 	in, out                                                           atomic.Uint64 // bytes of bodies, from and to clients
 	connections                                                       atomic.Int64  // that are passed through now
+	work                                                              atomic.Uint64 // ns of inspection
+
+	told usage.Sum // of Usage; tally.mu guards it, CPU holds work
 
 	purse purse
 }
@@ -41,6 +46,7 @@ type tally struct {
 	gone  siteTally // sums of sites that are no longer configured
 	mu    sync.Mutex
 	sites map[siteName]*siteTally // guarded by mu
+	debts debts                   // guarded by mu
 }
 
 func (t *tally) site(n siteName) *siteTally {
@@ -63,6 +69,10 @@ func (t *tally) keep(sites []named[*edge.SiteSpec]) {
 	for n, s := range t.sites {
 		if want[n] {
 			continue
+		}
+		if x := s.since(n); x.Sum != (usage.Sum{}) && len(t.debts.owed) < maxOwed {
+			x.CPU /= uint64(time.Microsecond)
+			t.debts.owed = append(t.debts.owed, x)
 		}
 		c := s.read()
 		t.gone.requests.Add(c.Requests)

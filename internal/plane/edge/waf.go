@@ -52,6 +52,8 @@ func (g *engine) inspect(ctx context.Context, s *site, r *http.Request, t *targe
 		return verdict{}, err
 	}
 	defer release()
+	begun := time.Now()
+	defer func() { s.tally.work.Add(uint64(time.Since(begun))) }()
 	var texts []argument
 	grpc := isGRPC(r)
 	if grpc && body != nil {
