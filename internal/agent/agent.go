@@ -32,6 +32,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
 	"github.com/dun-sec/dun/internal/core/usage"
+	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/core/views"
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
@@ -201,7 +202,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 func (c *cell) edgeOptions() edge.Options {
 	var ignored resource.Report // Complete has checked them
 	return edge.Options{
-		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.dialer().For, Events: c.events, Mask: events.Mask,
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.dialer().For, Events: c.events, Mask: events.Mask, Verdicts: verdicts.New(verdicts.Options{}),
 		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}

@@ -77,6 +77,7 @@ type Limits struct {
 
 	Rate        *Rate   `json:"rate,omitempty" en:"Rate of a client" zh:"单个客户端速率"`
 	Concurrency int     `json:"concurrency,omitempty" min:"0" max:"10000" en:"Requests of a client at once" zh:"单个客户端并发请求" help:"Default: no limit" help_zh:"默认不限"`
+	Hammering   string  `json:"hammering,omitempty" enum:"ban,serve" en:"Hammering clients" zh:"频繁被拒的客户端" help:"ban (default): who is refused more than 100 times at once, or 5 times a second for long, is refused everything of the tenant for a minute; serve: each request is judged by itself" help_zh:"ban(默认):短时间内被拒绝超过 100 次或持续每秒 5 次的客户端,一分钟内拒绝其对该租户的全部请求;serve:逐个判断请求"`
 	Routes      []Route `json:"routes,omitempty" max:"32" en:"Routes" zh:"路径" help:"Tighter limits below a path; the longest path that fits counts" help_zh:"某路径下的更严限制;以最长匹配的路径为准"`
 }
 

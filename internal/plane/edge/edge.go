@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/verdicts"
 )
 
 // Issuer signs certificates with the cell's own authority.
@@ -65,6 +66,7 @@ type Options struct {
 	Dial       func(tenant string) DialFunc // the only dialer; nil = every origin is unreachable
 	Events     Recorder                     // nil = events are dropped
 	Mask       func(string) string          // hides secrets in "name=value" text; nil = matched text is left out of events
+	Verdicts   *verdicts.Set                // automatic bans; nil = none are made
 	TempDir    string                       // large request bodies, in a folder edge-bodies that New empties; "" = a fresh folder of the system's
 	Log        *slog.Logger                 // nil = silent
 	Now        func() time.Time             // nil = time.Now

@@ -31,6 +31,7 @@ func (q *request) judged() (body *spool, pass bool) {
 		return body, true
 	}
 	q.site.tally.blocked.Add(1)
+	q.strike()
 	q.reportBlock(v, actionBlocked, http.StatusForbidden)
 	q.refuse(http.StatusForbidden)
 	return body, false

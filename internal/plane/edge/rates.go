@@ -38,6 +38,7 @@ func (e *Edge) compileOptions(t *site, s *edge.SiteSpec) {
 	if s.TLS != nil {
 		t.redirect, t.cert = s.TLS.Redirect, s.TLS.Certificate
 	}
+	t.strikes = s.Limits == nil || s.Limits.Hammering != "serve"
 	t.spread = compileSpread(s.Traffic)
 	t.pass = compilePassing(s.PassThrough)
 	if l := s.Limits; l != nil {
@@ -104,6 +105,7 @@ func (q *request) overRate(atOnce bool) {
 		class = "concurrency"
 	}
 	q.site.tally.blocked.Add(1)
+	q.strike()
 	if n, due := q.edge.report.coalesce(class+" "+q.site.name.String(), q.now); due {
 		q.edge.report.add(q.event(kindLimit, actionBlocked, map[string]string{"class": class, "status": "429", "count": strconv.FormatUint(n, 10)}))
 	}

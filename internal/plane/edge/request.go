@@ -201,7 +201,11 @@ func localAddr(r *http.Request) net.Addr {
 
 // barred says who is refused whatever he asks for, and who is on an allow list.
 func (e *Edge) barred(snap *snapshot, s *site, from netip.Addr, now time.Time) (allowed, barred bool) {
-	return snap.bans.decide(s.name, from, now)
+	allowed, barred = snap.bans.decide(s.name, from, now)
+	if !allowed && !barred && s.strikes {
+		barred = e.judgedBefore(s.name.tenant, from)
+	}
+	return allowed, barred
 }
 
 func (q *request) admitted(snap *snapshot) bool {

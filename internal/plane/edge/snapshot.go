@@ -60,6 +60,7 @@ type site struct {
 	routes     []limitedRoute // longest path first
 	spread     spread
 	pass       *passing // nil = HTTP
+	strikes    bool     // who is refused often is banned for a while
 	broken     bool     // the record could not be compiled: its hosts answer 503
 	tally      *siteTally
 }
