@@ -22,10 +22,18 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
+	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/lab"
 )
+
+// book tells of one site of each tenant.
+type book struct{}
+
+func (book) Read(_ context.Context, tenant string, _, to time.Time, step time.Duration) ([]usage.Bucket, error) {
+	return []usage.Bucket{{Start: to.Truncate(step), Site: "site-of-" + tenant, Sum: usage.Sum{Requests: 7, Blocks: 2, In: 3 << 20, Out: 5, CPU: 12345}}}, nil
+}
 
 // house is a console on a gate and an event log of its own.
 type house struct {
@@ -53,7 +61,7 @@ func newHouse(t *testing.T) *house {
 	}
 	t.Cleanup(func() { h.events.Close() })
 	h.console, err = New(Options{
-		Gate: h.gate, Events: h.events, NodeID: 1, Enter: h.enter, SignIn: lab.SignIn(t, h.gate), Names: []string{"dun.example.com"},
+		Gate: h.gate, Events: h.events, NodeID: 1, Enter: h.enter, SignIn: lab.SignIn(t, h.gate), Usage: book{}, Names: []string{"dun.example.com"},
 		Status: func() telemetry.Status {
 			return telemetry.Status{Ready: true, Cell: "secretcell", Revision: h.gate.At().Revision, Nodes: []telemetry.Node{{Name: "n1"}}}
 		},

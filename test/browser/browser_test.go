@@ -117,7 +117,7 @@ func TestAPersonSeesTheCellLive(t *testing.T) {
 	e.Do("a record", chromedp.Navigate(cell.Profile.Server+"/records/sites/platform/shop/history"))
 	e.Until("history", `document.querySelector(".diff ins") !== null`)
 	e.EveryLook("record")
-	for _, p := range []struct{ name, path string }{{"gallery", "/gallery"}, {"account", "/account"}, {"edit", "/records/sites/platform/shop/edit"}, {"events", "/events"}, {"audit", "/audit"}, {"proof", "/records/sites/platform/shop/proof"}, {"new", "/new/sites"}} {
+	for _, p := range []struct{ name, path string }{{"gallery", "/gallery"}, {"usage", "/usage?span=1h"}, {"account", "/account"}, {"edit", "/records/sites/platform/shop/edit"}, {"events", "/events"}, {"audit", "/audit"}, {"proof", "/records/sites/platform/shop/proof"}, {"new", "/new/sites"}} {
 		e.Do(p.name, chromedp.Navigate(cell.Profile.Server+p.path))
 		e.EveryLook(p.name)
 	}
