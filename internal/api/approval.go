@@ -11,7 +11,7 @@ import (
 // approvalHeaders say that a change is to be approved whether a rule wants it
 // or not, and when it is to be carried out.
 var approvalHeaders = []param{
-	{"Dun-Approval", "ask: make a change request of it in any case"}, {"Dun-Not-Before", "Carry out what was approved no earlier; RFC 3339"}, {"Dun-Not-After", "… and no later; RFC 3339"},
+	{"Dun-Approval", "ask: make a change request of it in any case; break-glass: carry it out without approval, with a reason"}, {"Dun-Not-Before", "Carry out what was approved no earlier; RFC 3339"}, {"Dun-Not-After", "… and no later; RFC 3339"},
 }
 
 // approval reads them.
@@ -20,8 +20,10 @@ func (c *call) approval(req *gate.Request) (err error) {
 	case "":
 	case "ask":
 		req.Ask = true
+	case "break-glass":
+		req.BreakGlass = true
 	default:
-		return fault.New(fault.Invalid, "Dun-Approval: want ask", "Dun-Approval:应为 ask")
+		return fault.New(fault.Invalid, "Dun-Approval: want ask or break-glass", "Dun-Approval:应为 ask 或 break-glass")
 	}
 	for name, to := range map[string]*time.Time{"Dun-Not-Before": &req.Open, "Dun-Not-After": &req.Close} {
 		if s := c.r.Header.Get(name); s != "" {

@@ -31,6 +31,7 @@ type applyFlags struct {
 
 func (a *app) apply() *cobra.Command {
 	var f applyFlags
+	var glass bool
 	cmd := &cobra.Command{
 		Use: "apply -f FILE", Args: cobra.NoArgs,
 		Short: a.t("Bring records to what a file says", "使记录与文件一致"),
@@ -43,7 +44,11 @@ func (a *app) apply() *cobra.Command {
 	fl.BoolVar(&f.noWait, "no-wait", false, a.t("do not wait until the change is enforced", "不等待更改生效"))
 	fl.BoolVar(&f.dryRun, "dry-run", false, a.t("only show what would change", "只显示将要更改的内容"))
 	fl.StringVar(&f.reason, "reason", "", a.t("why, for the audit log", "理由,写入审计日志"))
+	fl.BoolVar(&glass, "break-glass", false, a.t("carry out what needs approval without it; needs --reason and two factors, opens an incident, and is to be reviewed within 24 hours", "在未经审批的情况下执行需审批的更改;须有 --reason 和双因素,会开启事件并须在 24 小时内复核"))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if glass {
+			f.header = map[string]string{"Dun-Approval": "break-glass"}
+		}
 		if len(f.files) == 0 {
 			return fault.New(fault.Invalid, "name a file with -f; - reads standard input", "请用 -f 指定文件;- 读取标准输入")
 		}

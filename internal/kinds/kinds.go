@@ -6,6 +6,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/access"
 	"github.com/dun-sec/dun/internal/kinds/edge"
+	"github.com/dun-sec/dun/internal/kinds/response"
 	"github.com/dun-sec/dun/internal/kinds/shield"
 	"github.com/dun-sec/dun/internal/kinds/system"
 )
@@ -18,6 +19,7 @@ func All() []*resource.Kind {
 		edge.Exclusion(),
 		edge.Ban(),
 		shield.Attack(),
+		response.Incident(),
 		system.Tenant(),
 		access.User(),
 		access.Role(),

@@ -9,6 +9,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/policy"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
@@ -29,6 +30,8 @@ type Approvals interface {
 	// Ask makes the record that asks for assent, or returns the one that asks
 	// for the same already.
 	Ask(v View, req *Request, w []Wanted, n Need, at time.Time) (*resource.Object, error)
+	// Alarm makes the record that tells of a request by break-glass.
+	Alarm(req *Request, ask *resource.Object, at time.Time) *resource.Object
 	// Judge refuses a verb on such a record that policy would allow.
 	Judge(v View, a identity.Actor, o *resource.Object, c *Change, at time.Time) error
 	// Changes reads back what a record asks for, whatever became of it.
@@ -197,8 +200,31 @@ func (b *build) assent(v View, req *Request, plans []*plan) error {
 	if err != nil {
 		return err
 	}
+	if req.BreakGlass {
+		return b.breakGlass(req, o, at)
+	}
 	return &asking{record: o, people: n.People()}
 }
+
+// breakGlass lets a request go on without assent. What asks for the review, and
+// what tells of it, are written with it or not at all.
+func (b *build) breakGlass(req *Request, ask *resource.Object, at time.Time) error {
+	if req.Reason == "" {
+		return fault.New(fault.Invalid, "break-glass needs a reason", "应急更改须说明理由")
+	}
+	q := policy.Query{Principal: req.Actor.Principal, Action: actionBreakGlass, Tenant: ask.Metadata.Tenant, Context: b.g.context(req.Actor, "old")}
+	if d := b.state.snap.Decide(q); !d.Allowed {
+		b.g.deny(req.Actor, ask.Ref(), actionBreakGlass, d.Policies)
+		e := fault.New(fault.Forbidden, "%s may not break the glass", "%s 无权进行应急更改", req.Actor)
+		e.Policies, e.Missing = d.Policies, d.Missing()
+		return e
+	}
+	req.glass = []*resource.Object{ask, b.g.opt.Approvals.Alarm(req, ask, at)}
+	req.Actor.ChangeRequest = ask.Metadata.Name
+	return nil
+}
+
+const actionBreakGlass = "change.breakglass"
 
 // ownKind holds what is done to a record that asks for assent to what may be
 // done to one.
@@ -225,9 +251,17 @@ func (a *asking) Error() string { return "needs approval" }
 // applyOrAsk applies a request, or keeps the record that asks for assent to it.
 func (b *build) applyOrAsk(req *Request, early *plan) ([]Result, error) {
 	m := b.mark()
+	if req.BreakGlass {
+		b.apart()
+	}
 	out, err := b.apply(req, early)
 	a, waits := errors.AsType[*asking](err)
 	if !waits {
+		for _, o := range req.glass {
+			if err == nil {
+				err = b.make(req, o)
+			}
+		}
 		return out, err
 	}
 	b.reset(m)
@@ -249,16 +283,28 @@ func (b *build) ask(req *Request, a *asking) (*Waiting, error) {
 	if a.record.Metadata.UID != "" {
 		return w, nil // it asks already
 	}
-	k, err := b.state.reg.Kind(a.record.Kind)
-	if err != nil {
+	b.apart()
+	if err := b.make(req, a.record); err != nil {
 		return nil, err
 	}
+	w.Request, w.Revision = a.record.Ref(), a.record.Metadata.Revision
+	return w, nil
+}
+
+// make writes a record that a request brings along, with its leaf.
+func (b *build) make(req *Request, o *resource.Object) error {
+	k, err := b.state.reg.Kind(o.Kind)
+	if err != nil {
+		return err
+	}
 	rev, at := b.next()
-	o := a.record
 	o.Metadata.Created = time.UnixMicro(at).UTC()
 	p := &plan{kind: k, action: "create", next: o, rev: rev, at: at}
 	if err := k.Validate(o); err != nil {
-		return nil, err
+		return err
+	}
+	if k.NewState != nil {
+		o.State = k.NewState()
 	}
 	if k.Settle != nil {
 		o.State = k.Settle(nil, o)
@@ -266,17 +312,13 @@ func (b *build) ask(req *Request, a *asking) (*Waiting, error) {
 	m := &o.Metadata
 	m.UID, m.Revision, m.Updated = id.UID(), rev, m.Created
 	if err := placed(b.state, p); err != nil {
-		return nil, err
+		return err
 	}
-	b.apart()
 	b.state.perform(p)
 	keep := *req
 	keep.IdempotencyKey = ""
-	if _, err := b.record(b.state, &keep, []*plan{p}); err != nil {
-		return nil, err
-	}
-	w.Request, w.Revision = o.Ref(), rev
-	return w, nil
+	_, err = b.record(b.state, &keep, []*plan{p})
+	return err
 }
 
 // Execute carries out what was approved, as who asked for it: he and each

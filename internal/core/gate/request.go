@@ -57,7 +57,12 @@ type Request struct {
 	Ask         bool
 	Open, Close time.Time
 
-	approved []identity.Actor // who assented; nil = nobody was asked
+	// BreakGlass carries it out without the assent that it needs, with a reason,
+	// where policy lets the actor; an incident tells of it in the same transaction.
+	BreakGlass bool
+
+	approved []identity.Actor   // who assented; nil = nobody was asked
+	glass    []*resource.Object // that a change by break-glass brings along
 }
 
 // Result is what became of one change.

@@ -79,7 +79,7 @@ func (w *watch) take(b resource.Batch) {
 			delete(w.requests, key)
 			continue
 		}
-		if p := stateOf(c.Object).Phase; p == access.PhaseOpen || p == access.PhaseApproved {
+		if p := stateOf(c.Object).Phase; p == access.PhaseOpen || p == access.PhaseApproved || p == access.PhaseGlass {
 			w.requests[key] = c.Object
 		} else {
 			delete(w.requests, key)
@@ -116,6 +116,10 @@ func (w *watch) round(ctx context.Context) {
 func (w *watch) look(ctx context.Context, o *resource.Object) bool {
 	spec, st, now := o.Spec.(*access.ChangeRequestSpec), stateOf(o), w.opt.Clock.Now()
 	switch {
+	case st.Phase == access.PhaseGlass && now.Before(spec.Expires):
+		return false
+	case st.Phase == access.PhaseGlass:
+		return w.end(ctx, o, access.PhaseUnreviewed, "a change by break-glass was not reviewed within 24 hours")
 	case st.Phase == access.PhaseOpen && !now.Before(spec.Expires):
 		return w.end(ctx, o, access.PhaseExpired, "nobody decided in time")
 	case st.Phase == access.PhaseOpen:

@@ -17,6 +17,7 @@ import (
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/kinds/access"
+	"github.com/dun-sec/dun/internal/kinds/response"
 	"github.com/dun-sec/dun/internal/lab"
 )
 
@@ -403,5 +404,78 @@ func TestAPolicyChangeCarriesWhatItWouldDoOtherwise(t *testing.T) {
 	s, ok := o.Status.(*access.ChangeRequestStatus)
 	if !ok || s.Replayed == 0 || len(s.Denied) != 1 || !strings.Contains(s.Denied[0], "User platform/bob: create Ban platform/b") {
 		t.Errorf("%+v", o.Status)
+	}
+}
+
+// TestBreakingTheGlassIsAnIncidentAndReviewed carries out what nobody approved,
+// and lets others judge it afterwards.
+func TestBreakingTheGlassIsAnIncidentAndReviewed(t *testing.T) {
+	c := start(t, "ann")
+	glass := func(a identity.Actor, why, yaml string) error {
+		o := object(t, yaml)
+		_, err := c.Apply(t.Context(), gate.Request{Actor: a, BreakGlass: true, Reason: why, Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o}}})
+		return err
+	}
+	if err := glass(op, "", watch); !fault.Is(err, fault.Invalid) {
+		t.Errorf("without a reason: %v", err)
+	}
+	one := op
+	one.MFA = false
+	refused(t, "with one factor", glass(one, "fire", watch), "may not break")
+	if page, err := c.List(t.Context(), op, gate.ListOptions{Kind: "Incident", Tenant: "platform"}); err != nil || len(page.Items) != 0 {
+		t.Errorf("a refused one left %d incidents, %v", len(page.Items), err)
+	}
+	if err := glass(op, "fire in the house", watch); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Get(t.Context(), op, resource.Ref{Kind: "Role", Tenant: "platform", Name: "watch"}); err != nil {
+		t.Errorf("it was not carried out: %v", err)
+	}
+	page, err := c.List(t.Context(), op, gate.ListOptions{Kind: "Incident", Tenant: "platform"})
+	if err != nil || len(page.Items) != 1 {
+		t.Fatalf("%d incidents, %v", len(page.Items), err)
+	}
+	inc := page.Items[0].Spec.(*response.IncidentSpec)
+	if inc.Cause != "break-glass" || !strings.Contains(inc.Detail, "fire in the house") || !strings.Contains(inc.Title, "create Role platform/watch") {
+		t.Errorf("%+v", inc)
+	}
+	c.wantPhase(inc.ChangeRequest, access.PhaseGlass)
+	refused(t, "reviewed by oneself", c.approve(op, inc.ChangeRequest), "own request")
+	if bad := posture(t, c.Gate); len(bad) != 0 {
+		t.Errorf("before its review: %v", bad)
+	}
+	if err := c.approve(ann, inc.ChangeRequest); err != nil {
+		t.Fatal(err)
+	}
+	c.wantPhase(inc.ChangeRequest, access.PhaseDone)
+
+	// One that is refused afterwards, and one that nobody looks at.
+	for i, end := range []string{access.PhaseRejected, access.PhaseUnreviewed} {
+		name := []string{"w2", "w3"}[i]
+		if err := glass(op, "again", strings.Replace(watch, "watch", name, 1)); err != nil {
+			t.Fatal(err)
+		}
+		page, err := c.List(t.Context(), op, gate.ListOptions{Kind: "ChangeRequest", Tenant: "platform"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cr string
+		for _, o := range page.Items {
+			if o.State.(*access.ChangeRequestState).Phase == access.PhaseGlass {
+				cr = o.Metadata.Name
+			}
+		}
+		if i == 0 {
+			if err := c.act(ann, "deny", cr, nil); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			c.pass(25 * time.Hour)
+			c.run()
+		}
+		c.wantPhase(cr, end)
+		if bad := posture(t, c.Gate); !strings.Contains(bad["5.2-8"], "Role platform/"+[]string{"w2", "w2"}[i]) {
+			t.Errorf("%s: %v", end, bad)
+		}
 	}
 }

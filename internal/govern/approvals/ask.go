@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -13,7 +14,23 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/access"
+	"github.com/dun-sec/dun/internal/kinds/response"
 )
+
+// reviewWithin is how long a change by break-glass waits for its review.
+const reviewWithin = 24 * time.Hour
+
+// Alarm implements gate.Approvals.
+func (Rules) Alarm(req *gate.Request, ask *resource.Object, at time.Time) *resource.Object {
+	x := ask.Spec.(*access.ChangeRequestSpec).Changes[0]
+	return &resource.Object{
+		Kind: "Incident", Version: 1, Metadata: resource.Metadata{Tenant: ask.Metadata.Tenant, Name: "inc-" + strings.TrimPrefix(ask.Metadata.Name, "cr-")},
+		Spec: &response.IncidentSpec{
+			Title: "Break-glass: " + x.Action + " " + x.Kind + " " + x.Tenant + "/" + x.Name, Severity: "high", Cause: "break-glass",
+			ChangeRequest: ask.Metadata.Name, Detail: req.Actor.String() + ": " + req.Reason, Start: at.UTC().Truncate(time.Microsecond),
+		},
+	}
+}
 
 // maxOpen bounds the open requests of one person.
 const maxOpen = 100
@@ -30,6 +47,9 @@ func (r Rules) Ask(v gate.View, req *gate.Request, wanted []gate.Wanted, n gate.
 	}
 	if o := v.Get(p); o != nil {
 		spec.UID = o.Metadata.UID
+	}
+	if req.BreakGlass {
+		spec.BreakGlass, spec.Expires = true, at.Add(reviewWithin).UTC().Truncate(time.Second)
 	}
 	if spec.NotAfter != nil && spec.NotAfter.Before(at) {
 		return nil, fault.New(fault.Invalid, "the window has closed already", "执行窗口已结束")
@@ -66,7 +86,7 @@ func (r Rules) Ask(v gate.View, req *gate.Request, wanted []gate.Wanted, n gate.
 		}
 		return true
 	})
-	if same != nil {
+	if same != nil && !req.BreakGlass {
 		return same, nil
 	}
 	if open >= maxOpen {

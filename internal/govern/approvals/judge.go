@@ -17,7 +17,7 @@ func refuse(en, zh string, args ...any) error { return fault.New(fault.Forbidden
 func (r Rules) Judge(v gate.View, a identity.Actor, o *resource.Object, c *gate.Change, at time.Time) error {
 	spec, st := o.Spec.(*access.ChangeRequestSpec), stateOf(o)
 	asker := plain(spec.Asker())
-	if st.Phase != access.PhaseOpen && c.Verb != "cancel" {
+	if st.Phase != access.PhaseOpen && st.Phase != access.PhaseGlass && c.Verb != "cancel" {
 		return nil // the verb itself says that it is over
 	}
 	switch c.Verb {

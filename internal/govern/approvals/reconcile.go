@@ -116,7 +116,7 @@ func Records(g Warrants) Source {
 	return Source{Name: "records", Drift: func(ctx context.Context) ([]Drift, error) {
 		done := map[string]bool{}
 		err := g.Warrants(ctx, "ChangeRequest", func(w gate.Warrant) {
-			if w.Broken == "" && stateOf(w.Object).Phase == access.PhaseDone {
+			if w.Broken == "" && (stateOf(w.Object).Phase == access.PhaseDone || stateOf(w.Object).Phase == access.PhaseGlass) {
 				done[w.Object.Metadata.Name] = true
 			}
 		})
@@ -151,7 +151,7 @@ func unwarranted(w gate.Warrant, done map[string]bool) string {
 	case w.Request == "":
 		return "no approved request wrote it"
 	case !done[w.Request]:
-		return "the request " + w.Request + " that wrote it was not carried out"
+		return "the request " + w.Request + " that wrote it was not approved, or its break-glass was not reviewed"
 	}
 	return ""
 }

@@ -13,31 +13,35 @@ const ApprovalService = "approvals"
 
 // Phases of a change request.
 const (
-	PhaseOpen      = "open"
-	PhaseApproved  = "approved" // to be carried out, within its window
-	PhaseDone      = "done"
-	PhaseDenied    = "denied"
-	PhaseCancelled = "cancelled"
-	PhaseExpired   = "expired"
-	PhaseFailed    = "failed" // what was approved could not be carried out
+	PhaseOpen       = "open"
+	PhaseApproved   = "approved" // to be carried out, within its window
+	PhaseDone       = "done"
+	PhaseDenied     = "denied"
+	PhaseCancelled  = "cancelled"
+	PhaseExpired    = "expired"
+	PhaseFailed     = "failed"     // what was approved could not be carried out
+	PhaseGlass      = "glass"      // carried out without approval, to be reviewed until it expires
+	PhaseUnreviewed = "unreviewed" // nobody reviewed it in time
+	PhaseRejected   = "rejected"   // reviewed, and refused: it has no business to be in force
 )
 
 // ChangeRequestSpec is a change that waits, exactly as it was asked for. It
 // never changes: what was approved is what is carried out.
 type ChangeRequestSpec struct {
-	Changes   []RequestedChange `json:"changes" required:"true" min:"1" max:"100" en:"Changes" zh:"更改"`
-	Reason    string            `json:"reason,omitempty" max:"1024" en:"Reason" zh:"理由"`
-	Requester string            `json:"requester" required:"true" format:"name" en:"Requested by" zh:"请求人"`
-	Tenant    string            `json:"requesterTenant" required:"true" format:"name" en:"Requester's tenant" zh:"请求人租户"`
-	UID       string            `json:"requesterUID,omitempty" max:"26" en:"Requester's UID" zh:"请求人 UID"`
-	MFA       bool              `json:"mfa,omitempty" en:"Two factors" zh:"双因素" help:"The requester had proven two factors" help_zh:"请求人已通过双因素验证"`
-	Door      string            `json:"door,omitempty" max:"32" en:"Door" zh:"入口"`
-	Source    string            `json:"source,omitempty" max:"64" en:"Source" zh:"来源"`
-	Rules     []string          `json:"rules,omitempty" max:"32" en:"Rules" zh:"规则" help:"Approval rules that ask for assent" help_zh:"要求审批的规则"`
-	Steps     []RequestStep     `json:"steps" required:"true" min:"1" max:"64" en:"Steps" zh:"步骤"`
-	NotBefore *time.Time        `json:"notBefore,omitempty" en:"Not before" zh:"不早于" help:"Window in which it is carried out" help_zh:"执行时间窗口"`
-	NotAfter  *time.Time        `json:"notAfter,omitempty" en:"Not after" zh:"不晚于"`
-	Expires   time.Time         `json:"expires" required:"true" en:"Expires" zh:"到期时间"`
+	Changes    []RequestedChange `json:"changes" required:"true" min:"1" max:"100" en:"Changes" zh:"更改"`
+	Reason     string            `json:"reason,omitempty" max:"1024" en:"Reason" zh:"理由"`
+	Requester  string            `json:"requester" required:"true" format:"name" en:"Requested by" zh:"请求人"`
+	Tenant     string            `json:"requesterTenant" required:"true" format:"name" en:"Requester's tenant" zh:"请求人租户"`
+	UID        string            `json:"requesterUID,omitempty" max:"26" en:"Requester's UID" zh:"请求人 UID"`
+	MFA        bool              `json:"mfa,omitempty" en:"Two factors" zh:"双因素" help:"The requester had proven two factors" help_zh:"请求人已通过双因素验证"`
+	BreakGlass bool              `json:"breakGlass,omitempty" en:"Break glass" zh:"应急" help:"It was carried out at once, without approval; others review it until it expires" help_zh:"已在未经审批的情况下立即执行;须由他人在到期前复核"`
+	Door       string            `json:"door,omitempty" max:"32" en:"Door" zh:"入口"`
+	Source     string            `json:"source,omitempty" max:"64" en:"Source" zh:"来源"`
+	Rules      []string          `json:"rules,omitempty" max:"32" en:"Rules" zh:"规则" help:"Approval rules that ask for assent" help_zh:"要求审批的规则"`
+	Steps      []RequestStep     `json:"steps" required:"true" min:"1" max:"64" en:"Steps" zh:"步骤"`
+	NotBefore  *time.Time        `json:"notBefore,omitempty" en:"Not before" zh:"不早于" help:"Window in which it is carried out" help_zh:"执行时间窗口"`
+	NotAfter   *time.Time        `json:"notAfter,omitempty" en:"Not after" zh:"不晚于"`
+	Expires    time.Time         `json:"expires" required:"true" en:"Expires" zh:"到期时间"`
 }
 
 // Asker is the user who asked.
@@ -82,7 +86,7 @@ func (s RequestStep) Needed() int { return max(1, s.Step.Count) }
 
 // ChangeRequestState is how far it is.
 type ChangeRequestState struct {
-	Phase     string       `json:"phase" en:"Phase" zh:"阶段" help:"open, approved, done, denied, cancelled, expired or failed" help_zh:"open、approved、done、denied、cancelled、expired 或 failed"`
+	Phase     string       `json:"phase" en:"Phase" zh:"阶段" help:"open, approved, done, denied, cancelled, expired or failed; of a break-glass change glass, done, rejected or unreviewed" help_zh:"open、approved、done、denied、cancelled、expired 或 failed;应急更改为 glass、done、rejected 或 unreviewed"`
 	Step      int          `json:"step" en:"Step" zh:"当前步骤"`
 	Since     time.Time    `json:"since" en:"Since" zh:"步骤开始时间"`
 	Votes     []Vote       `json:"votes,omitempty" en:"Votes" zh:"审批意见"`
@@ -123,7 +127,7 @@ type DelegateInput struct {
 
 // RequestEndInput is what the service of approvals says of the end.
 type RequestEndInput struct {
-	Phase     string   `json:"phase" required:"true" enum:"done,failed,expired" en:"Phase" zh:"阶段"`
+	Phase     string   `json:"phase" required:"true" enum:"done,failed,expired,unreviewed" en:"Phase" zh:"阶段"`
 	Outcome   string   `json:"outcome,omitempty" max:"1024" en:"Outcome" zh:"结果"`
 	Revisions []uint64 `json:"revisions,omitempty" max:"100" en:"Revisions" zh:"产生的修订"`
 }
@@ -184,7 +188,11 @@ spec:
 			if old != nil {
 				return old.State
 			}
-			return &ChangeRequestState{Phase: PhaseOpen, Since: next.Metadata.Created}
+			s := &ChangeRequestState{Phase: PhaseOpen, Since: next.Metadata.Created}
+			if next.Spec.(*ChangeRequestSpec).BreakGlass {
+				s.Phase = PhaseGlass
+			}
+			return s
 		},
 		Verbs: []resource.Verb{
 			act("approve", "Approve", "批准", "Assents to the change. Who asked for it cannot, nor whoever may not make it himself.", "同意此更改。请求人本人以及无权进行该更改者不能批准。", approve),
@@ -240,8 +248,11 @@ func open(s *ChangeRequestState) error {
 // the gate's to say: it asks govern/approvals.
 func approve(a vote) error {
 	s := a.State
-	if err := open(s); err != nil {
-		return err
+	glass := s.Phase == PhaseGlass
+	if !glass {
+		if err := open(s); err != nil {
+			return err
+		}
 	}
 	if a.Time.After(a.Spec.Expires) {
 		return resource.Refuse("the request has expired", "该请求已过期")
@@ -264,11 +275,19 @@ func approve(a vote) error {
 	s.Step, s.Since = s.Step+1, a.Time
 	if s.Step == len(a.Spec.Steps) {
 		s.Phase = PhaseApproved
+		if glass {
+			s.Phase = PhaseDone
+		}
 	}
 	return nil
 }
 
 func deny(a vote) error {
+	if a.State.Phase == PhaseGlass {
+		a.State.Votes = append(a.State.Votes, Vote{By: who(a.Actor), Step: a.State.Step, At: a.Time, MFA: a.MFA, Reason: a.Input.Reason})
+		a.State.Phase, a.State.Outcome = PhaseRejected, a.Input.Reason
+		return nil
+	}
 	if err := open(a.State); err != nil {
 		return err
 	}
@@ -307,7 +326,7 @@ func delegate(a resource.Act[ChangeRequestSpec, ChangeRequestState, DelegateInpu
 
 func endRequest(a resource.Act[ChangeRequestSpec, ChangeRequestState, RequestEndInput]) error {
 	s := a.State
-	if s.Phase != PhaseApproved && !(s.Phase == PhaseOpen && a.Input.Phase == PhaseExpired) {
+	if s.Phase != PhaseApproved && !(s.Phase == PhaseOpen && a.Input.Phase == PhaseExpired) && !(s.Phase == PhaseGlass && a.Input.Phase == PhaseUnreviewed) {
 		return resource.Refuse("the request is %s", "该请求的状态为 %s", s.Phase)
 	}
 	s.Phase, s.Outcome, s.Revisions = a.Input.Phase, a.Input.Outcome, a.Input.Revisions
