@@ -72,7 +72,7 @@ func TestBuiltinRoles(t *testing.T) {
 	}
 	for _, action := range policy.TenantActions() {
 		read := strings.HasSuffix(action, ".read")
-		for who, want := range map[string]bool{"aud": read, "both": read, "sec": read, "op": true, "nobody": false} {
+		for who, want := range map[string]bool{"aud": read, "both": read, "sec": read, "op": action != "change.breakglass", "nobody": false} { // the one of one factor
 			for _, tenant := range []string{"platform", "acme"} {
 				if d := may(who, action, tenant, nil); d.Allowed != want {
 					t.Errorf("%s %s on %s: allowed=%v by %v", who, action, tenant, d.Allowed, d.Policies)
