@@ -47,6 +47,9 @@ func (v *visit) tiles() []tile {
 	if t, ok := v.attackTile(); ok {
 		out = append(out, t)
 	}
+	if t, ok := v.askedTile(); ok {
+		out = append(out, t)
+	}
 	if t, ok := v.certificateTile(); ok {
 		out = append(out, t)
 	}
