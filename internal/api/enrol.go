@@ -87,9 +87,13 @@ func (a *API) enrol(c *call) error {
 		return err
 	}
 	by := s.Actor(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req})
+	had, err := a.opt.SignIn.Proofs(c.r.Context(), s.UID)
+	if err != nil {
+		return err
+	}
 	if err := a.opt.SignIn.Set(c.r.Context(), by, s.Principal, s.UID, in.Password, in.Code); err != nil {
 		return err
 	}
 	c.actor = by
-	return a.open(c, signin.Proven(s.Principal, s.UID, identity.ProofPassword), strings.TrimSpace(token))
+	return a.open(c, signin.Proven(s.Principal, s.UID, identity.ProofPassword), strings.TrimSpace(token), had.Any())
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -48,14 +49,18 @@ func (a *API) signIn(c *call) error {
 	if err != nil {
 		return err
 	}
-	return a.open(c, who, "")
+	return a.open(c, who, "", false)
 }
 
 // open opens the session of somebody who proved himself by two factors, in
-// place of the one that he had.
-func (a *API) open(c *call, who signin.Passed, replaces string) error {
+// place of the one that he had. alone ends what others opened by what he had
+// before.
+func (a *API) open(c *call, who signin.Passed, replaces string, alone bool) error {
 	c.actor.Principal, c.actor.Proof, c.actor.MFA = who.User, who.Proof, true
 	token, expires, err := a.opt.Gate.OpenSession(c.r.Context(), c.actor, who.User, replaces)
+	if err == nil && alone {
+		_, err = a.opt.Gate.EndSessions(c.r.Context(), c.actor, token, gate.People)
+	}
 	if err != nil {
 		return err
 	}

@@ -271,10 +271,60 @@ func TestALinkReplacesWhatWasSet(t *testing.T) {
 	if res, err := ann.http.Get(cell.Profile.Server + "/account"); err != nil || res.StatusCode != 401 {
 		t.Errorf("the older session lives on: %v %v", res.StatusCode, err)
 	}
+	// The same by the command line.
+	if out, exit := cell.Dun("admin", "recover", "--data", dir); exit != 0 {
+		t.Fatalf("%d %s", exit, out)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "bootstrap/link"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, token, _ := strings.Cut(strings.TrimSpace(string(b)), "?t=")
+	session, key := enter(t, cell, token)
+	if status, body := enrol(t, cell, session, lab.Password, lab.Code(t, key, time.Now().Add(-30*time.Second))); status != 201 {
+		t.Fatalf("%d %s", status, body)
+	}
+	if status, _ := enrol(t, cell, session, lab.Password, lab.Code(t, key, time.Now())); status != 401 {
+		t.Errorf("the link's session serves twice: %d", status)
+	}
+	if again.in() {
+		t.Error("who signed in by what was replaced is signed in still")
+	}
 	if out, exit := cell.Dun("get", "users"); exit != 0 {
 		t.Errorf("the machine's own session was ended: %s", out)
 	}
-	if status, _, _ := newPerson(t, cell).post("/sign-in", url.Values{"name": {"operator"}, "password": {lab.Password}}); status != 401 {
+	if status, _, _ := newPerson(t, cell).post("/sign-in", url.Values{"name": {"operator"}, "password": {"heron quilt anvil marmalade"}}); status != 401 {
 		t.Errorf("the old password: %d", status)
 	}
+}
+
+// enter uses a link up over the API.
+func enter(t *testing.T, cell *lab.Cell, token string) (session, key string) {
+	t.Helper()
+	res, err := cell.API.Post(cell.Profile.Server+"/api/v1/enter", "application/json", strings.NewReader(fmt.Sprintf(`{"token":%q}`, token)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var out struct{ Token, Key string }
+	if err := json.NewDecoder(res.Body).Decode(&out); err != nil || res.StatusCode != 201 {
+		t.Fatalf("%d %v", res.StatusCode, err)
+	}
+	return out.Token, out.Key
+}
+
+func enrol(t *testing.T, cell *lab.Cell, session, password, code string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPost, cell.Profile.Server+"/api/v1/enrol", strings.NewReader(fmt.Sprintf(`{"password":%q,"code":%q}`, password, code)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+session)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := cell.API.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	return res.StatusCode, read(t, res)
 }

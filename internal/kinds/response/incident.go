@@ -41,7 +41,7 @@ func Incident() *resource.Kind {
 	}
 	return resource.Define(resource.Kind{
 		Name: "Incident", Plural: "incidents", Short: "incident", Scope: resource.ScopeTenant, Nav: "response",
-		Title:   resource.T("Incident", "事件"),
+		Title:   resource.T("Incident", "安全事件"),
 		Doc:     resource.T("Something that went wrong and is looked into until it is closed. A break-glass change opens one in its own transaction.", "需要调查直至关闭的安全事件。应急更改会在同一事务中开启一个事件。"),
 		Version: 1,
 		Columns: []resource.Column{
