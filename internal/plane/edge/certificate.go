@@ -141,7 +141,7 @@ func (e *Edge) tlsConfig() *tls.Config {
 			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 		NextProtos:         []string{"h2", "http/1.1"},
-		GetCertificate:     e.certs.get,
+		GetCertificate:     e.certificateInTurn,
 		GetConfigForClient: e.challenged,
 	}
 }

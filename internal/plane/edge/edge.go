@@ -97,6 +97,7 @@ type Edge struct {
 	checks *healthChecks
 	spools *spoolBudget
 	limits *limiter
+	hands  *turns                 // handshakes at once
 	served atomic.Pointer[string] // port of the HTTPS door, for redirects
 
 	trusted   networks // Options.TrustedProxies
@@ -159,6 +160,7 @@ func New(ctx context.Context, opts Options) (*Edge, error) {
 	e.certs = newCertificates(e)
 	e.pairs = &pairs{edge: e}
 	e.pool = newOriginPool(opts.Dial, b)
+	e.hands = newTurns(e.bounds.slots)
 	e.limits = newLimiter()
 	e.checks = newHealthChecks(e)
 	e.buffers.New = func() any { p := make([]byte, copySize); return &p }

@@ -152,8 +152,11 @@ func (e *Edge) prepareTLS(conf *tls.Config) prepareFunc {
 		}
 		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 		defer cancel()
-		t := tls.Server(c, conf)
-		if err := t.HandshakeContext(ctx); err != nil {
+		h := &handshaking{Conn: c, turns: e.hands}
+		t := tls.Server(h, conf)
+		err = t.HandshakeContext(ctx)
+		h.rest()
+		if err != nil {
 			c.Close()
 			return nil, err
 		}
