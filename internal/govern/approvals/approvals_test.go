@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,7 +124,7 @@ func (c *cell) act(a identity.Actor, verb, name string, input any) error {
 
 func (c *cell) approve(a identity.Actor, name string) error { return c.act(a, "approve", name, nil) }
 
-// run carries out what is approved, once.
+// run lets the controller do what is due, and ends it.
 func (c *cell) run() {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
@@ -131,10 +132,41 @@ func (c *cell) run() {
 	go func() {
 		done <- approvals.Run(ctx, approvals.Options{Gate: c.Gate, Clock: at{clock.New(), c.clock}, Log: slog.New(slog.DiscardHandler)})
 	}()
-	time.AfterFunc(300*time.Millisecond, cancel)
+	for late := time.Now().Add(lab.Wait); c.due(); {
+		if time.Now().After(late) {
+			c.t.Error("the controller does not do what is due")
+			break
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	cancel()
 	if err := <-done; err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// due reports whether some request waits for the controller.
+func (c *cell) due() bool {
+	c.t.Helper()
+	page, err := c.List(c.t.Context(), op, gate.ListOptions{Kind: "ChangeRequest", Tenant: "platform"})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	now := c.clock()
+	return slices.ContainsFunc(page.Items, func(o *resource.Object) bool {
+		spec, st := o.Spec.(*access.ChangeRequestSpec), o.State.(*access.ChangeRequestState)
+		switch st.Phase {
+		case access.PhaseApproved:
+			return spec.NotBefore == nil || !now.Before(*spec.NotBefore)
+		case access.PhaseGlass:
+			return !now.Before(spec.Expires)
+		case access.PhaseOpen:
+			replayed, _ := o.Status.(*access.ChangeRequestStatus)
+			moves := slices.ContainsFunc(spec.Changes, func(x access.RequestedChange) bool { return x.Kind == "Policy" })
+			return !now.Before(spec.Expires) || moves && replayed == nil
+		}
+		return false
+	})
 }
 
 type at struct {
