@@ -29,6 +29,7 @@ func run() int {
 		return 1
 	}
 	up := &upper{worker: os.Args[0] == supervisor.WorkerName}
-	code := cli.Run(ctx, cli.Options{Registry: reg, Version: version, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Up: up.command}, os.Args[1:])
-	return max(code, up.exit) // a worker that failed has said why
+	node := &upper{worker: up.worker, member: true}
+	code := cli.Run(ctx, cli.Options{Registry: reg, Version: version, In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Up: up.command, Run: node.command}, os.Args[1:])
+	return max(code, up.exit, node.exit) // a worker that failed has said why
 }

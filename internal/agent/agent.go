@@ -27,6 +27,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/lkg"
+	"github.com/dun-sec/dun/internal/core/nodelink"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
@@ -36,6 +37,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/views"
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
+	"github.com/dun-sec/dun/internal/govern/nodes"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
@@ -68,8 +70,10 @@ type Parts struct {
 	Enter  func(token string) (resource.Ref, error)
 	NodeID uint16
 	Log    *slog.Logger
-	Views  *views.Store
-	Usage  *usage.Book
+	// Join lets a machine become a node.
+	Join  func(context.Context, identity.Actor, nodelink.JoinRequest) (*nodelink.JoinReply, error)
+	Views *views.Store
+	Usage *usage.Book
 	// Traffic counts the requests of this node's edge and those that it refused,
 	// since the start.
 	Traffic func() (requests, blocked uint64)
@@ -102,12 +106,15 @@ type cell struct {
 	started    time.Time
 
 	challenges *challenges.Set // of ACME authorities
+	verdicts   *verdicts.Set   // automatic bans, repaired between nodes
+	drain      *drain
 	kept       *keptKeys
 
 	up atomic.Bool // all of the above is set
 
 	mu      sync.Mutex
 	gate    *gate.Gate // nil while the store does not open
+	hub     *nodes.Hub // likewise
 	trouble error      // why not
 	failed  error      // of the edge
 	base    uint64     // revision at start
@@ -120,7 +127,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now)}
+	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now), verdicts: verdicts.New(verdicts.Options{}), drain: newDrain()}
 	var stop closers
 	defer func() {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -137,7 +144,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	stop.add(c.doors.close)
-	stop.add(c.serveTelemetry(ctx))
+	stop.add(serveTelemetry(ctx, c.doors.telemetry, opt, c.statusFromStart, c.metrics()))
 	if c.keys, err = c.dir.Keys(opt); err != nil {
 		return err
 	}
@@ -177,7 +184,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		return fmt.Errorf("open events: %w", err)
 	}
 	stop.add(c.events.Close)
-	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource())
+	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource(), c.nodeSource())
 	type made struct {
 		e   *edge.Edge
 		err error
@@ -202,7 +209,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 func (c *cell) edgeOptions() edge.Options {
 	var ignored resource.Report // Complete has checked them
 	return edge.Options{
-		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.dialer().For, Events: c.events, Mask: events.Mask, Verdicts: verdicts.New(verdicts.Options{}),
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.dialer().For, Events: c.events, Mask: events.Mask, Verdicts: c.verdicts,
 		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}
@@ -217,8 +224,10 @@ const edgeService = "edge"
 
 // networks lists the private networks that the platform opened for a tenant, as
 // the edge was told: nobody asks the gate on the way of a request.
-func (c *cell) networks(tenant string) []netip.Prefix {
-	o := c.keeper.Get(resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: tenant})
+func (c *cell) networks(tenant string) []netip.Prefix { return networksOf(c.keeper, tenant) }
+
+func networksOf(keeper *lkg.Keeper, tenant string) []netip.Prefix {
+	o := keeper.Get(resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: tenant})
 	if o == nil {
 		return nil
 	}
@@ -259,7 +268,10 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("edge records", func(ctx context.Context) error { return c.followEdge(ctx, c.keeper.Feed()) })
 	run.Go(func() { c.keeper.Run(ctx) })
 	run.Go(func() { c.kept.run(ctx) })
-	part("edge", func(ctx context.Context) error { return c.edge.Serve(ctx, c.doors.edgeHTTP, c.doors.edgeHTTPS) })
+	part("edge", func(ctx context.Context) error {
+		return c.drain.serve(ctx, c.doors.edgeHTTP, c.doors.edgeHTTPS, c.edge.Serve)
+	})
+	part("nodes", func(ctx context.Context) error { return c.serveNodes(ctx) })
 	part("console", func(ctx context.Context) error {
 		return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Config.Console.Names, c.opt.Log)
 	})

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"log/slog"
+	"time"
 
 	"github.com/dun-sec/dun/internal/core/clock"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -48,22 +50,27 @@ func (c *cell) openKey(ctx context.Context, owner resource.Ref, ref secret.Ref, 
 
 // keepKeys makes the place where opened keys are kept.
 func (c *cell) keepKeys() *keptKeys {
+	file := lkg.Open(c.dir.File("lkg"), lkg.Place{Role: edgeService + "-keys", Cell: c.dir.Cell, Node: nodeName}, c.keys.LKG)
+	return newKeptKeys(file, c.keeper, func() (resource.Position, bool) {
+		if g := c.running(); g != nil {
+			return g.At(), true
+		}
+		return resource.Position{}, false
+	}, c.opt.Now, c.opt.Log)
+}
+
+// newKeptKeys keeps those that certificates of the keeper's records need.
+func newKeptKeys(file *lkg.File, keeper *lkg.Keeper, at func() (resource.Position, bool), now func() time.Time, log *slog.Logger) *keptKeys {
 	return &keptKeys{
-		file: lkg.Open(c.dir.File("lkg"), lkg.Place{Role: edgeService + "-keys", Cell: c.dir.Cell, Node: nodeName}, c.keys.LKG), pending: map[secret.Ref]keptKey{}, dirty: make(chan struct{}, 1),
-		at: func() (resource.Position, bool) {
-			if g := c.running(); g != nil {
-				return g.At(), true
-			}
-			return resource.Position{}, false
-		},
+		file: file, pending: map[secret.Ref]keptKey{}, dirty: make(chan struct{}, 1), at: at,
 		need: func(owner resource.Ref, ref secret.Ref) bool {
-			o := c.keeper.Get(owner)
+			o := keeper.Get(owner)
 			if o == nil || o.Metadata.UID != owner.UID {
 				return false
 			}
 			_, key, ok := kindedge.InForce(o)
 			return ok && key == string(ref)
 		},
-		now: c.opt.Now, log: c.opt.Log,
+		now: now, log: log,
 	}
 }

@@ -23,6 +23,10 @@ type Config struct {
 	Events  EventsConfig  `json:"events,omitempty"`
 	Log     LogConfig     `json:"log,omitempty"`
 
+	Join      JoinConfig `json:"join,omitempty"`
+	Roles     []string   `json:"roles,omitempty" max:"16" each:"enum:'edge'"` // of dun run; default: those of the token
+	Advertise string     `json:"advertise,omitempty" max:"256"`               // host under which nodes reach this machine; default: as they reached it to join
+
 	RootKeyFile string `json:"rootKeyFile,omitempty" max:"4096"` // default keys/root.key in Data
 }
 
@@ -31,10 +35,17 @@ type ListenConfig struct {
 	Console   string `json:"console,omitempty" max:"256"`
 	EdgeHTTP  string `json:"edgeHTTP,omitempty" max:"256"`
 	EdgeHTTPS string `json:"edgeHTTPS,omitempty" max:"256"`
+	Nodes     string `json:"nodes,omitempty" max:"256"` // other machines of the cell, by certificates of the cell
 
 	// Telemetry is opened elsewhere than on loopback by this key alone, never
 	// by --listen; "" is off, too, and nil the default.
 	Telemetry *string `json:"telemetry,omitempty" max:"256"`
+}
+
+// JoinConfig says how a machine joins a cell.
+type JoinConfig struct {
+	URL       string `json:"url,omitempty" max:"512"` // of the console's door; default: the token's
+	TokenFile string `json:"tokenFile,omitempty" max:"4096"`
 }
 
 // ConsoleConfig is about how people reach the console and sign in.
@@ -72,6 +83,7 @@ const (
 	defaultEdgeHTTP  = "127.0.0.1:8080"
 	defaultEdgeHTTPS = "127.0.0.1:8443"
 	defaultTelemetry = "127.0.0.1:7090"
+	defaultNodes     = "127.0.0.1:7444"
 	defaultDays      = 30
 	defaultBytes     = resource.Size(2 << 30)
 	off              = "off"
@@ -130,6 +142,7 @@ func (c *Config) Complete(offset int, host string) error {
 		{"listen.edgeHTTP", defaultEdgeHTTP, &c.Listen.EdgeHTTP, true},
 		{"listen.edgeHTTPS", defaultEdgeHTTPS, &c.Listen.EdgeHTTPS, true},
 		{"listen.telemetry", defaultTelemetry, c.Listen.Telemetry, false},
+		{"listen.nodes", defaultNodes, &c.Listen.Nodes, true},
 	} {
 		if *d.addr == off {
 			continue

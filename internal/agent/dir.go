@@ -38,6 +38,19 @@ type Dir struct {
 // this release can read it. Nothing is made in a folder that holds something
 // else.
 func OpenDir(path string) (*Dir, error) {
+	return openDir(path, func(d *Dir) (string, error) {
+		if m, err := d.readMembership(); err != nil || m != nil {
+			return "", errors.Join(err, fault.New(fault.Invalid, "%s is that of a node that joined a cell: start it with dun run", "%s 属于已加入集群的节点:请用 dun run 启动", d.Path))
+		}
+		if _, err := os.Stat(d.File("cell")); err == nil {
+			return "", nil // it is there
+		}
+		return id.Cell(), d.fresh("cell")
+	})
+}
+
+// openDir is OpenDir for a cell whose name comes from cell.
+func openDir(path string, cell func(*Dir) (string, error)) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, dirError(path, err)
@@ -52,7 +65,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err := d.flock(); err != nil {
 		return nil, err
 	}
-	if err := d.prepare(); err != nil {
+	if err := d.prepare(cell); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -118,7 +131,7 @@ func (d *Dir) flock() error {
 	return nil
 }
 
-func (d *Dir) prepare() error {
+func (d *Dir) prepare(name func(*Dir) (string, error)) error {
 	if err := os.Chmod(d.Path, 0o700); err != nil {
 		return dirError(d.Path, err)
 	}
@@ -132,8 +145,12 @@ func (d *Dir) prepare() error {
 			return dirError(d.Path, err)
 		}
 	}
-	cell, err := d.once("cell", 0o600, func() ([]byte, error) { return []byte(id.Cell() + "\n"), d.fresh("cell") })
-	d.Cell = strings.TrimSpace(string(cell))
+	cell, err := name(d)
+	if err != nil {
+		return err
+	}
+	kept, err := d.once("cell", 0o600, func() ([]byte, error) { return []byte(cell + "\n"), nil })
+	d.Cell = strings.TrimSpace(string(kept))
 	return err
 }
 
@@ -236,12 +253,18 @@ func (d *Dir) Keys(opt Options) (*Keys, error) {
 	if k.Denials, k.DenialsVKey, err = denialsKey(skey, vkey); err != nil {
 		return nil, fault.New(fault.Invalid, "keys/log.key in %s is damaged; restore it", "%s 中的 keys/log.key 已损坏;请恢复", d.Path).Because(errors.New("bad signer key"))
 	}
-	var seed [32]byte
-	if err := errors.Join(d.secret("keys/node.key", &k.LKG.Seal), d.secret("keys/lkg.key", &seed), d.secret("keys/hosts.key", &k.Hosts)); err != nil {
+	if k.LKG, err = d.lkgKeys(); err != nil {
 		return nil, err
 	}
-	k.LKG.Sign = ed25519.NewKeyFromSeed(seed[:])
-	return k, nil
+	return k, d.secret("keys/hosts.key", &k.Hosts)
+}
+
+// lkgKeys are those of this node's last-known-good.
+func (d *Dir) lkgKeys() (k lkg.Keys, err error) {
+	var seed [32]byte
+	err = errors.Join(d.secret("keys/node.key", &k.Seal), d.secret("keys/lkg.key", &seed))
+	k.Sign = ed25519.NewKeyFromSeed(seed[:])
+	return k, err
 }
 
 // secret reads 32 random bytes, or makes them. What they guard can be made

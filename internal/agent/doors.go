@@ -14,16 +14,15 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
-	"github.com/dun-sec/dun/internal/core/identity"
 )
 
 // doors are the listeners; nil = off.
 type doors struct {
-	console, edgeHTTP, edgeHTTPS, telemetry net.Listener
+	console, edgeHTTP, edgeHTTPS, telemetry, nodes net.Listener
 }
 
 func (d *doors) all() []net.Listener {
-	return []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS, d.telemetry}
+	return []net.Listener{d.console, d.edgeHTTP, d.edgeHTTPS, d.telemetry, d.nodes}
 }
 
 func openDoors(opt *Options) (doors, error) {
@@ -37,6 +36,7 @@ func openDoors(opt *Options) (doors, error) {
 		{"edgeHTTP", c.Listen.EdgeHTTP, &d.edgeHTTP},
 		{"edgeHTTPS", c.Listen.EdgeHTTPS, &d.edgeHTTPS},
 		{"telemetry", *c.Listen.Telemetry, &d.telemetry},
+		{"nodes", c.Listen.Nodes, &d.nodes},
 	} {
 		if x.addr == off {
 			continue
@@ -102,7 +102,7 @@ func (d *doors) endpoints() map[string]string {
 	for name, x := range map[string]struct {
 		scheme string
 		ln     net.Listener
-	}{"console": {"https", d.console}, "edgeHTTP": {"http", d.edgeHTTP}, "edgeHTTPS": {"https", d.edgeHTTPS}, "telemetry": {"http", d.telemetry}} {
+	}{"console": {"https", d.console}, "edgeHTTP": {"http", d.edgeHTTP}, "edgeHTTPS": {"https", d.edgeHTTPS}, "telemetry": {"http", d.telemetry}, "nodes": {"https", d.nodes}} {
 		if x.ln != nil {
 			out[name] = x.scheme + "://" + reachable(x.ln.Addr())
 		}
@@ -136,7 +136,14 @@ func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, dns [
 			names = append(names, ip.String())
 		}
 	}
-	own := &ownCertificate{ca: k.CA, names: names, now: time.Now}
+	own := &ownCertificate{now: time.Now, make: func() (*tls.Certificate, error) {
+		c, err := k.CA.Issue(names...)
+		if err == nil {
+			// A machine that joins knows the authority by its hash alone.
+			c.Certificate = append(c.Certificate, k.CA.DER())
+		}
+		return c, err
+	}}
 	if _, err := own.get(nil); err != nil {
 		return err
 	}
@@ -152,12 +159,11 @@ func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, dns [
 	return serveUntil(ctx, srv, func() error { return srv.ServeTLS(plainAware{d.console}, "", "") })
 }
 
-// ownCertificate is the console's, of the own authority. It is made anew when a
+// ownCertificate is that of one of the own doors, of the own authority. It is made anew when a
 // third of its life is left, since a cell runs for longer than one lives.
 type ownCertificate struct {
-	ca    *identity.CA
-	names []string
-	now   func() time.Time
+	make func() (*tls.Certificate, error)
+	now  func() time.Time
 
 	mu   sync.Mutex
 	cert *tls.Certificate
@@ -169,7 +175,7 @@ func (o *ownCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c := o.cert; c != nil && o.now().Before(c.Leaf.NotBefore.Add(c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)*2/3)) {
 		return c, nil
 	}
-	c, err := o.ca.Issue(o.names...)
+	c, err := o.make()
 	if err != nil {
 		if o.cert != nil {
 			return o.cert, nil

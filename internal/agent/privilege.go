@@ -15,6 +15,7 @@ func (c *Config) Doors() []supervisor.Door {
 		{Name: "edgeHTTP", Network: "tcp", Addr: c.Listen.EdgeHTTP},
 		{Name: "edgeHTTPS", Network: "tcp", Addr: c.Listen.EdgeHTTPS},
 		{Name: "telemetry", Network: "tcp", Addr: *c.Listen.Telemetry},
+		{Name: "nodes", Network: "tcp", Addr: c.Listen.Nodes},
 	} {
 		if d.Addr != off {
 			out = append(out, d)

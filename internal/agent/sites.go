@@ -36,8 +36,10 @@ func (c *cell) proveSites(ctx context.Context) {
 }
 
 // resolver is asked for names that tenants name.
-func (c *cell) resolver() *net.Resolver {
-	if r := dial.Resolver(c.opt.Config.Edge.Resolvers); r != nil {
+func (c *cell) resolver() *net.Resolver { return resolverOf(c.opt.Config) }
+
+func resolverOf(conf Config) *net.Resolver {
+	if r := dial.Resolver(conf.Edge.Resolvers); r != nil {
 		return r
 	}
 	return net.DefaultResolver

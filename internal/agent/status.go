@@ -16,6 +16,7 @@ import (
 func (c *cell) status() telemetry.Status {
 	rev, synced := c.edge.Enforced()
 	since, unsaved := c.keeper.Since(), c.keeper.Failed()
+	others := c.otherNodes()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.opt.Now()
@@ -46,7 +47,7 @@ func (c *cell) status() telemetry.Status {
 	}
 	return telemetry.Status{
 		Ready: role.State == telemetry.Enforcing, Version: c.opt.Version, Cell: c.dir.Cell, Epoch: at.Epoch, Revision: at.Revision,
-		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role, c.netd()}, Nodes: []telemetry.Node{node},
+		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role, netdRole(c.opt)}, Nodes: append([]telemetry.Node{node}, others...),
 	}
 }
 
@@ -63,11 +64,11 @@ func (c *cell) control(enforced uint64) (telemetry.Role, resource.Position) {
 	return r, at
 }
 
-// netd is the part that has a privilege left: the supervisor's, where root
+// netdRole is the part that has a privilege left: the supervisor's, where root
 // started Dun. What the kernel lacks is said here, once for every plane.
-func (c *cell) netd() telemetry.Role {
-	r := telemetry.Role{Name: "netd", State: telemetry.Off, Mode: "native", Interfaces: []string{}, Missing: kernel.Missing(c.opt.Kernel)}
-	if c.opt.Netd != nil {
+func netdRole(opt Options) telemetry.Role {
+	r := telemetry.Role{Name: "netd", State: telemetry.Off, Mode: "native", Interfaces: []string{}, Missing: kernel.Missing(opt.Kernel)}
+	if opt.Netd != nil {
 		r.State = telemetry.Enforcing
 	}
 	return r

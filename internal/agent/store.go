@@ -111,8 +111,9 @@ func (c *cell) attach(f *face) error {
 	if err != nil {
 		return err
 	}
+	c.openHub(g)
 	handler, err := c.opt.Console(Parts{
-		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.enter, NodeID: nodeID, Log: c.opt.Log,
+		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.enter, Join: c.hubNow().Join, NodeID: nodeID, Log: c.opt.Log,
 		Views: c.views, Usage: c.usage, Dial: c.dialer().For,
 		Traffic: func() (requests, blocked uint64) {
 			s := c.edge.Stats().Total

@@ -3,25 +3,27 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/telemetry"
+	"github.com/dun-sec/dun/internal/plane/edge"
 )
 
 // serveTelemetry serves the telemetry door from now on, so that a supervisor
 // sees a program that starts; the returned function ends it.
-func (c *cell) serveTelemetry(ctx context.Context) (stop func() error) {
-	ln := c.doors.telemetry
+func serveTelemetry(ctx context.Context, ln net.Listener, opt Options, status func() telemetry.Status, metrics func() []telemetry.Sample) (stop func() error) {
 	if ln == nil {
 		return func() error { return nil }
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	log := c.opt.Log.With("part", "telemetry")
+	log := opt.Log.With("part", "telemetry")
 	srv := &http.Server{
-		Handler:           telemetry.Door(telemetry.DoorOptions{Status: c.statusFromStart, Metrics: c.metrics(), Version: c.opt.Version, Log: log}),
+		Handler:           telemetry.Door(telemetry.DoorOptions{Status: status, Metrics: metrics, Version: opt.Version, Log: log}),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -65,28 +67,7 @@ func (c *cell) metrics() func() []telemetry.Sample {
 		}
 		passed := allowed
 		mu.Unlock()
-		counter := func(name, help string, n uint64) telemetry.Sample {
-			return telemetry.Sample{Name: name, Help: help, Counter: true, Figure: float64(n)}
-		}
-		gauge := func(name, help string, n int64) telemetry.Sample {
-			return telemetry.Sample{Name: name, Help: help, Figure: float64(n)}
-		}
-		byAction := func(action string, n uint64) telemetry.Sample {
-			m := counter("dun_edge_requests_total", "Requests to sites by what became of them.", n)
-			m.Label, m.Value = "action", action
-			return m
-		}
-		ready := int64(0)
-		if c.status().Ready {
-			ready = 1
-		}
-		return []telemetry.Sample{
-			gauge("dun_ready", "1 when every started role enforces.", ready),
-			byAction("allowed", passed),
-			byAction("blocked", s.Blocked),
-			counter("dun_edge_detections_total", "Findings in mode detect that mode block would have refused.", s.Detected),
-			counter("dun_edge_origin_errors_total", "Requests that no origin answered: 502, 503 or 504.", s.OriginErrors),
-			counter("dun_edge_retries_total", "Requests that were sent to an origin once more.", s.Retries),
+		return append(edgeSamples(passed, s, c.status().Ready, c.events),
 			counter("dun_gate_commits_total", "Transactions that reached the disk.", g.Groups),
 			counter("dun_gate_changes_total", "Changes of records in them.", g.Changes),
 			counter("dun_gate_denials_total", "Refusals.", g.Denied),
@@ -95,8 +76,37 @@ func (c *cell) metrics() func() []telemetry.Sample {
 			gauge("dun_gate_records_bytes", "What the records take, as stored.", g.Memory),
 			gauge("dun_gate_records_limit_bytes", "What they may take.", g.MemoryLimit),
 			gauge("dun_gate_watchers", "Feeds that wait for a change.", g.Watchers),
-			counter("dun_events_written_total", "Events put on disk.", c.events.Written()),
-			counter("dun_events_dropped_total", "Events lost for want of room.", c.events.Dropped()),
-		}
+		)
+	}
+}
+
+func counter(name, help string, n uint64) telemetry.Sample {
+	return telemetry.Sample{Name: name, Help: help, Counter: true, Figure: float64(n)}
+}
+
+func gauge(name, help string, n int64) telemetry.Sample {
+	return telemetry.Sample{Name: name, Help: help, Figure: float64(n)}
+}
+
+// edgeSamples is what every node with an edge counts.
+func edgeSamples(passed uint64, s edge.SiteStats, isReady bool, log *events.Log) []telemetry.Sample {
+	byAction := func(action string, n uint64) telemetry.Sample {
+		m := counter("dun_edge_requests_total", "Requests to sites by what became of them.", n)
+		m.Label, m.Value = "action", action
+		return m
+	}
+	ready := int64(0)
+	if isReady {
+		ready = 1
+	}
+	return []telemetry.Sample{
+		gauge("dun_ready", "1 when every started role enforces.", ready),
+		byAction("allowed", passed),
+		byAction("blocked", s.Blocked),
+		counter("dun_edge_detections_total", "Findings in mode detect that mode block would have refused.", s.Detected),
+		counter("dun_edge_origin_errors_total", "Requests that no origin answered: 502, 503 or 504.", s.OriginErrors),
+		counter("dun_edge_retries_total", "Requests that were sent to an origin once more.", s.Retries),
+		counter("dun_events_written_total", "Events put on disk.", log.Written()),
+		counter("dun_events_dropped_total", "Events lost for want of room.", log.Dropped()),
 	}
 }

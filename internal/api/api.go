@@ -43,6 +43,7 @@ type Options struct {
 	SignIn  *signin.Store
 	Usage   UsageBook                                // nil = nothing is counted here
 	Enter   func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
+	Join    JoinFunc                                 // nil = no machine can join here
 	Secrets deposit.Secrets                          // nil = none are kept here
 	Status  func() any                               // what GET /api/v1/status answers
 	Version string

@@ -157,6 +157,7 @@ func (s *spec) schemas(reg *resource.Registry) {
 	s.component("SignIn", signInSchema())
 	s.component("Enter", enterSchema())
 	s.component("Enrol", enrolSchema())
+	s.component("Join", joinSchema())
 	s.component("Document", map[string]any{"type": "object"})
 	for _, k := range reg.All() {
 		s.component(k.Name+"Spec", k.Schema())

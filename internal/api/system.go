@@ -25,6 +25,7 @@ func (a *API) system() []operation {
 		a.usageOperation(),
 		a.enterOperation(),
 		a.enrolOperation(),
+		a.joinOperation(),
 		{id: "status", method: http.MethodGet, path: "/api/v1/status", summary: "State of the cell, its roles and nodes", status: 200, reply: jsonType, replySchema: doc, handle: a.status},
 		{id: "exchangeSession", method: http.MethodPost, path: "/api/v1/session", summary: "Exchange the live session for a new one", status: 201, reply: jsonType, replySchema: doc, handle: a.session},
 		{id: "watch", method: http.MethodGet, path: "/api/v1/-/watch", summary: "One stream of several kinds", status: 200, reply: "application/x-ndjson", handle: a.watchMany,

@@ -37,6 +37,8 @@ type Options struct {
 	Out, Err io.Writer
 	// Up runs the cell; the program gives it, so that this package needs no role.
 	Up func(cmd *cobra.Command, lang text.Lang) *cobra.Command
+	// Run runs roles on a machine that joins a cell; given likewise.
+	Run func(cmd *cobra.Command, lang text.Lang) *cobra.Command
 }
 
 // app is one run of the command line.
@@ -175,7 +177,10 @@ func (a *app) root() *cobra.Command {
 	if a.opt.Up != nil {
 		root.AddCommand(a.opt.Up(root, a.lang))
 	}
-	root.AddCommand(a.apply(), a.request(), a.approve(), a.deny(), a.get(), a.delete(), a.act(), a.secret(), a.watch(), a.history(), a.revert(), a.explain(), a.events(), a.audit(), a.posture(), a.status(), a.usage(), a.login(), a.ca(), a.admin())
+	if a.opt.Run != nil {
+		root.AddCommand(a.opt.Run(root, a.lang))
+	}
+	root.AddCommand(a.apply(), a.request(), a.approve(), a.deny(), a.get(), a.delete(), a.act(), a.secret(), a.watch(), a.history(), a.revert(), a.explain(), a.events(), a.audit(), a.posture(), a.status(), a.usage(), a.login(), a.ca(), a.token(), a.admin())
 	a.translate(root)
 	if err := root.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "zh"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		fmt.Fprintln(a.opt.Err, err)

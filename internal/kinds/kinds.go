@@ -21,6 +21,8 @@ func All() []*resource.Kind {
 		shield.Attack(),
 		response.Incident(),
 		system.Tenant(),
+		system.Node(),
+		system.Token(),
 		access.User(),
 		access.Role(),
 		access.RoleBinding(),

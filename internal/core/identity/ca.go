@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -90,6 +92,16 @@ func (c *CA) Issue(hosts ...string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}
+	return c.sign(c.forHosts(hosts), key)
+}
+
+// IssueFor is Issue for a key that somebody else holds: the certificate alone,
+// in DER.
+func (c *CA) IssueFor(key *ecdsa.PublicKey, hosts ...string) ([]byte, error) {
+	return c.signFor(c.forHosts(hosts), key)
+}
+
+func (c *CA) forHosts(hosts []string) *x509.Certificate {
 	t := c.now()
 	tmpl := &x509.Certificate{
 		NotBefore: t.Add(-backdate), NotAfter: t.Add(leafLife),
@@ -106,18 +118,37 @@ func (c *CA) Issue(hosts ...string) (*tls.Certificate, error) {
 			tmpl.DNSNames = append(tmpl.DNSNames, h)
 		}
 	}
-	return c.sign(tmpl, key)
+	return tmpl
 }
 
-// sign finishes a certificate for the key.
-func (c *CA) sign(tmpl *x509.Certificate, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
+// DER is the authority's own certificate, which servers send along where a
+// client knows the authority by its hash alone.
+func (c *CA) DER() []byte { return c.cert.Raw }
+
+// Fingerprint is the SHA-256 of an authority's public key, in hex: what a join
+// token carries (RFC 7469 section 2.4 hashes the same bytes).
+func Fingerprint(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
+func (c *CA) signFor(tmpl *x509.Certificate, key *ecdsa.PublicKey) ([]byte, error) {
 	var err error
 	if tmpl.SerialNumber, err = serial(); err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, c.cert, key.Public(), c.key)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, c.cert, key, c.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign a certificate: %w", err)
+	}
+	return der, nil
+}
+
+// sign finishes a certificate for the key.
+func (c *CA) sign(tmpl *x509.Certificate, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
+	der, err := c.signFor(tmpl, &key.PublicKey)
+	if err != nil {
+		return nil, err
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {

@@ -31,7 +31,7 @@ func PrincipalURI(cell string, p resource.Ref) (*url.URL, error) {
 // It names no host, so that no browser takes it. The caller decides who
 // deserves one.
 func (c *CA) IssuePrincipal(cell string, p resource.Ref) (*tls.Certificate, error) {
-	uri, err := PrincipalURI(cell, p)
+	tmpl, err := c.forPrincipal(cell, p)
 	if err != nil {
 		return nil, err
 	}
@@ -39,12 +39,29 @@ func (c *CA) IssuePrincipal(cell string, p resource.Ref) (*tls.Certificate, erro
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
 	}
+	return c.sign(tmpl, key)
+}
+
+// IssuePrincipalFor is IssuePrincipal for a key that was made elsewhere and
+// stays there: the certificate alone, in DER.
+func (c *CA) IssuePrincipalFor(cell string, p resource.Ref, key *ecdsa.PublicKey) ([]byte, error) {
+	tmpl, err := c.forPrincipal(cell, p)
+	if err != nil {
+		return nil, err
+	}
+	return c.signFor(tmpl, key)
+}
+
+func (c *CA) forPrincipal(cell string, p resource.Ref) (*x509.Certificate, error) {
+	uri, err := PrincipalURI(cell, p)
+	if err != nil {
+		return nil, err
+	}
 	t := c.now()
-	tmpl := &x509.Certificate{
+	return &x509.Certificate{
 		NotBefore: t.Add(-backdate), NotAfter: t.Add(leafLife), URIs: []*url.URL{uri}, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	return c.sign(tmpl, key)
+	}, nil
 }
 
 // PrincipalOf reads the one name in a certificate: dun://cell/Kind/tenant/name,

@@ -17,6 +17,10 @@ import (
 // is followed by a pause of ten times as long.
 const saveEvery = time.Second
 
+// saveAgain is when a file is written anew although nothing moved: its age is
+// how long ago the records were known to be current.
+const saveAgain = 24 * time.Hour
+
 // Keeper stands between the records and the role that enforces them: it hands
 // on what a feed brings, and saves what was enforced beside it. It begins with
 // a snapshot that was loaded, or waits for a feed, and goes over to a live feed
@@ -36,6 +40,7 @@ type Keeper struct {
 	first   *resource.Batch   // the loaded snapshot, until it was handed on
 	taken   time.Time         // when what is enforced was current; zero = now
 	failed  error             // the last save
+	saved   time.Time         // when it was asked for
 	dirty   chan struct{}     // one slot: there is something to save
 }
 
@@ -71,6 +76,16 @@ func (k *Keeper) Start() error {
 	return nil
 }
 
+// First is how far the snapshot that Start loaded goes; zero without one.
+func (k *Keeper) First() resource.Position {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.first == nil {
+		return resource.Position{}
+	}
+	return k.first.At
+}
+
 // Use goes over to a live feed: its first batch replaces everything.
 func (k *Keeper) Use(f resource.Feed) { k.live <- f }
 
@@ -94,6 +109,26 @@ func (k *Keeper) Get(ref resource.Ref) *resource.Object {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.objects[ref]
+}
+
+// All lists the records of a kind, as handed on.
+func (k *Keeper) All(kind string) []*resource.Object {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []*resource.Object
+	for ref, o := range k.objects {
+		if ref.Kind == kind {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// At is how far what was handed on goes.
+func (k *Keeper) At() resource.Position {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.at
 }
 
 // Feed is what the role follows. It has one reader.
@@ -160,10 +195,11 @@ func (k *Keeper) apply(b resource.Batch, taken time.Time) {
 func (k *Keeper) enforced() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.at == k.done || !k.taken.IsZero() {
+	now := k.now()
+	if !k.taken.IsZero() || k.at == (resource.Position{}) || k.at == k.done && now.Sub(k.saved) < saveAgain {
 		return
 	}
-	k.done = k.at
+	k.done, k.saved = k.at, now
 	select {
 	case k.dirty <- struct{}{}:
 	default:

@@ -20,7 +20,10 @@ import (
 // ServerOptions of a Server. Certificate, Roots, Cell and Services are needed.
 type ServerOptions struct {
 	Certificate *tls.Certificate // of this service, from the cell's authority
-	Roots       *x509.CertPool   // the cell's authority, alone
+	// Renewed gives the one to use from now on, at each handshake; nil = always
+	// Certificate.
+	Renewed     func() (*tls.Certificate, error)
+	Roots       *x509.CertPool // the cell's authority, alone
 	Cell        string
 	Services    []Service
 	Auth        Authenticator // nil = Certificates
@@ -113,8 +116,13 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 }
 
 func (s *Server) tlsConfig() *tls.Config {
+	var get func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	if s.opt.Renewed != nil {
+		get = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.opt.Renewed() }
+	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*s.opt.Certificate}, NextProtos: []string{"h2"}, Time: s.opt.Now,
+		GetCertificate: get,
+		MinVersion:     tls.VersionTLS13, Certificates: []tls.Certificate{*s.opt.Certificate}, NextProtos: []string{"h2"}, Time: s.opt.Now,
 		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: s.opt.Roots, SessionTicketsDisabled: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			_, err := identity.PrincipalOf(cs.PeerCertificates[0], s.opt.Cell)

@@ -34,10 +34,10 @@ func (k NodeKey) Public() ([]byte, error) {
 	return p.PublicKey().Bytes(), nil
 }
 
-// SealTo opens one secret and seals it to the public key of a node, for the
+// SealTo opens one secret of a record and seals it to the public key of a node, for the
 // purpose that it was put for. The caller has authorised that the node needs
 // it, and knows the key to be that node's. The audit log is told before.
-func (s *Store) SealTo(ctx context.Context, a identity.Actor, ref Ref, purpose string, node resource.Ref, public []byte) ([]byte, error) {
+func (s *Store) SealTo(ctx context.Context, a identity.Actor, owner resource.Ref, ref Ref, purpose string, node resource.Ref, public []byte) ([]byte, error) {
 	pub, err := ecdh.X25519().NewPublicKey(public)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "the key of node %s is no X25519 key", "节点 %s 的密钥不是 X25519 密钥", node.Name).Because(err)
@@ -46,7 +46,7 @@ func (s *Store) SealTo(ctx context.Context, a identity.Actor, ref Ref, purpose s
 	if err != nil {
 		return nil, fmt.Errorf("seal to a node: %w", err)
 	}
-	v, err := s.open(ctx, a, ref, purpose, ActionSeal, node.String(), nil)
+	v, err := s.open(ctx, a, ref, purpose, ActionSeal, node.String(), &owner)
 	if err != nil {
 		return nil, err
 	}

@@ -25,11 +25,11 @@ func TestSealedToANode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := b.SealTo(t.Context(), actor, ref, "p", n1, pub)
+	sealed, err := b.SealTo(t.Context(), actor, shop, ref, "p", n1, pub)
 	if err != nil {
 		t.Fatal(err)
 	}
-	twice, err := b.SealTo(t.Context(), actor, ref, "p", n1, pub)
+	twice, err := b.SealTo(t.Context(), actor, shop, ref, "p", n1, pub)
 	if err != nil || bytes.Equal(sealed, twice) || bytes.Contains(sealed, []byte(canary)) {
 		t.Errorf("sealed %q and %q (%v)", sealed, twice, err)
 	}
@@ -57,11 +57,11 @@ func TestSealedToANode(t *testing.T) {
 		}
 	}
 	for _, bad := range [][]byte{nil, pub[:31], make([]byte, 32)} {
-		if _, err := b.SealTo(t.Context(), actor, ref, "p", n1, bad); err == nil {
+		if _, err := b.SealTo(t.Context(), actor, shop, ref, "p", n1, bad); err == nil {
 			t.Errorf("sealed to the key %x", bad)
 		}
 	}
-	if _, err := b.SealTo(t.Context(), actor, ref, "q", n1, pub); !fault.Is(err, fault.NotFound) {
+	if _, err := b.SealTo(t.Context(), actor, shop, ref, "q", n1, pub); !fault.Is(err, fault.NotFound) {
 		t.Errorf("for another purpose: %v", err)
 	}
 }

@@ -146,7 +146,7 @@ func TestWhatCannotBeToldIsNotGiven(t *testing.T) {
 	if v, err := b.Show(t.Context(), actor, ref); err == nil || v.Reveal() != nil {
 		t.Error("shown")
 	}
-	if out, err := b.SealTo(t.Context(), actor, ref, "p", shop, pub); err == nil || out != nil {
+	if out, err := b.SealTo(t.Context(), actor, shop, ref, "p", shop, pub); err == nil || out != nil {
 		t.Error("sealed")
 	}
 	if _, err := b.Put(t.Context(), actor, shop, "p", secret.New([]byte("x"))); err == nil {

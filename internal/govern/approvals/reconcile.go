@@ -86,7 +86,7 @@ func (r *Reconciler) Round(ctx context.Context) ([]Drift, error) {
 	for _, d := range all {
 		if !slices.Contains(r.found, d) && r.opt.Events != nil {
 			r.opt.Events.Add(events.Event{Tenant: resource.Platform, Part: "approvals", Kind: "drift", Action: "detected", Object: d.Setting, Attributes: map[string]string{"source": d.Source, "reason": d.Why}})
-			r.opt.Log.Error("a setting is in force that nobody approved", "setting", d.Setting, "reason", d.Why)
+			r.opt.Log.Error("what is in force is not what was ordered and approved", "setting", d.Setting, "reason", d.Why)
 		}
 	}
 	r.found, r.at = all, r.opt.Clock.Now()
