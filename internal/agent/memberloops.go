@@ -170,10 +170,11 @@ func (m *member) account(ctx context.Context) {
 
 // renew keeps the node's own certificate young.
 func (m *member) renew(ctx context.Context) {
+	me := *m.me
 	for {
-		pair, err := m.me.pair()
+		pair, err := me.pair()
 		if err == nil && due(pair.Leaf, m.opt.Now()) {
-			err = m.renewNow(ctx)
+			err = m.renewNow(ctx, &me)
 		}
 		if err != nil && ctx.Err() == nil {
 			m.opt.Log.Error("the certificate of this node is not renewed", "err", err)
@@ -184,12 +185,12 @@ func (m *member) renew(ctx context.Context) {
 	}
 }
 
-func (m *member) renewNow(ctx context.Context) error {
+func (m *member) renewNow(ctx context.Context, me *membership) error {
 	der, err := m.link.Renew(ctx)
 	if err != nil {
 		return err
 	}
-	next := *m.me
+	next := *me
 	next.Certificate = der
 	pair, err := next.pair()
 	if err != nil {
@@ -198,7 +199,7 @@ func (m *member) renewNow(ctx context.Context) error {
 	if err := m.dir.writeMembership(&next); err != nil {
 		return err
 	}
-	m.me = &next
+	*me = next
 	return m.link.Use(pair)
 }
 

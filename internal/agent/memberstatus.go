@@ -50,7 +50,9 @@ func (m *member) status() telemetry.Status {
 		miss(name, "it is of a newer release", "what was enforced of it before, or nothing")
 	}
 	return telemetry.Status{
-		Ready: (role.State == telemetry.Enforcing && m.whole.Load()) || drained && m.synced, Version: m.opt.Version, Cell: m.me.Cell, Epoch: at.Epoch, Revision: at.Revision,
+		// Last-known-good is ready here: who balances load over nodes would else
+		// take them all away when the control plane is gone.
+		Ready: role.State == telemetry.LastKnownGood || role.State == telemetry.Enforcing && m.whole.Load(), Version: m.opt.Version, Cell: m.me.Cell, Epoch: at.Epoch, Revision: at.Revision,
 		Endpoints: m.doors.endpoints(), Roles: []telemetry.Role{role, netdRole(m.opt)},
 		Nodes: []telemetry.Node{{Name: m.me.Node, Roles: m.me.Roles, Revision: rev, Seen: m.opt.Now().UTC(), Version: m.opt.Version}},
 	}
@@ -92,7 +94,10 @@ func (m *member) announce(ctx context.Context) {
 	for pause(ctx, 10*time.Millisecond) {
 		s := m.status()
 		if !s.Ready {
-			if !told && s.Roles[0].State == telemetry.LastKnownGood && m.opt.Now().Sub(m.started) > time.Second {
+			continue
+		}
+		if s.Roles[0].State == telemetry.LastKnownGood {
+			if !told && m.opt.Now().Sub(m.started) > time.Second {
 				told = true
 				m.say("the control plane is not reached; the edge serves what it enforced last", "无法连接控制面;边缘按上次有效配置提供服务")
 			}

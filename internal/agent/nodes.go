@@ -32,11 +32,17 @@ func (c *cell) openHub(g *gate.Gate) {
 	}
 	h := nodes.New(nodes.Options{
 		Gate: g, Authority: c.keys.CA, Cell: c.dir.Cell, Local: nodeName, Roles: []string{edgeService}, Secrets: c.secrets, Events: c.events, Usage: c.usage,
-		Verdicts: c.verdicts, Challenges: c.challenges, Address: address, Log: c.opt.Log.With("part", "nodes"), Now: c.opt.Now,
+		Verdicts: c.verdicts, Challenges: c.challenges, Self: c.report, Address: address, Log: c.opt.Log.With("part", "nodes"), Now: c.opt.Now,
 	})
 	c.mu.Lock()
 	c.hub = h
 	c.mu.Unlock()
+}
+
+// report is how this machine is, in the form in which other nodes tell it.
+func (c *cell) report() nodelink.Report {
+	s := c.status()
+	return nodelink.Report{V: nodelink.Schema, Version: s.Version, Epoch: s.Epoch, Revision: s.Nodes[0].Revision, Roles: s.Roles}
 }
 
 func portOf(ln net.Listener) (port uint16, ok bool) {

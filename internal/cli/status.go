@@ -18,14 +18,16 @@ import (
 
 func (a *app) status() *cobra.Command {
 	var wait time.Duration
+	var dir string
 	cmd := &cobra.Command{
 		Use: "status", Args: cobra.NoArgs,
 		Short:   a.t("Show the state of the cell, its roles and nodes", "显示集群、角色和节点的状态"),
-		Example: "  dun status --wait 60s && dun apply -f site.yaml",
+		Example: "  dun status --wait 60s && dun apply -f site.yaml\n  dun status --data ./n2",
 	}
+	cmd.Flags().StringVar(&dir, "data", "", a.t("ask what runs on this data directory, without a profile: root and its owner only", "不用配置,直接询问该数据目录上运行的程序:仅限 root 及其所有者"))
 	cmd.Flags().DurationVar(&wait, "wait", 0, a.t("wait so long for the cell to be ready (also for its profile to appear)", "最长等待时间,直到集群就绪(也等待配置出现)"))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, raw, err := a.readyStatus(cmd.Context(), wait)
+		s, raw, err := a.readyStatus(cmd.Context(), dir, wait)
 		if err != nil {
 			return err
 		}
@@ -47,12 +49,12 @@ func (a *app) status() *cobra.Command {
 }
 
 // readyStatus asks once, or until the cell is ready and wait is over.
-func (a *app) readyStatus(ctx context.Context, wait time.Duration) (telemetry.Status, []byte, error) {
+func (a *app) readyStatus(ctx context.Context, dir string, wait time.Duration) (telemetry.Status, []byte, error) {
 	end := time.Now().Add(wait)
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()
 	for {
-		s, raw, err := a.askStatus(ctx)
+		s, raw, err := a.askStatus(ctx, dir)
 		if err == nil && s.Ready || time.Now().After(end) {
 			return s, raw, err
 		}
@@ -67,7 +69,10 @@ func (a *app) readyStatus(ctx context.Context, wait time.Duration) (telemetry.St
 	}
 }
 
-func (a *app) askStatus(ctx context.Context) (telemetry.Status, []byte, error) {
+func (a *app) askStatus(ctx context.Context, dir string) (telemetry.Status, []byte, error) {
+	if dir != "" {
+		return socketStatus(ctx, dir)
+	}
 	c, err := a.connect()
 	if err != nil {
 		return telemetry.Status{}, nil, err
@@ -77,14 +82,19 @@ func (a *app) askStatus(ctx context.Context) (telemetry.Status, []byte, error) {
 	if fault.Is(err, fault.Unavailable) {
 		// Where the profile lies in a data directory of this machine, its socket
 		// tells what a door without records cannot.
-		var local json.RawMessage
-		if serr := askSocket(ctx, filepath.Dir(filepath.Dir(c.file)), http.MethodGet, "/status", &local); serr == nil {
-			if json.Unmarshal(local, &s) == nil {
-				return s, local, nil
-			}
+		if local, raw, serr := socketStatus(ctx, filepath.Dir(filepath.Dir(c.file))); serr == nil {
+			return local, raw, nil
 		}
 	}
 	return s, raw, err
+}
+
+func socketStatus(ctx context.Context, dir string) (s telemetry.Status, raw []byte, err error) {
+	var b json.RawMessage
+	if err = askSocket(ctx, dir, http.MethodGet, "/status", &b); err != nil {
+		return s, nil, err
+	}
+	return s, b, json.Unmarshal(b, &s)
 }
 
 func (a *app) printStatus(s telemetry.Status) {

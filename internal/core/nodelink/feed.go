@@ -69,9 +69,6 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 		if errors.Is(err, ErrRemoved) {
 			return resource.Batch{}, err
 		}
-		if errors.Is(err, errAgain) {
-			continue
-		}
 		f.l.opt.Log.Debug("no link to the control plane", "err", err)
 		f.wait = min(max(2*f.wait, firstWait), lastWait)
 		t := time.NewTimer(f.wait/2 + rand.N(f.wait/2))

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // The digests are a tree of two levels over places, which follow from kind and
@@ -33,9 +34,43 @@ const (
 //	A  m, err := a.Entries(r)          the verdicts of the parts that differ
 //	B  added, err := b.Merge(m)
 
+// View is the part of a set that a peer may know and tell of. A repair through
+// it neither shows nor takes anything else. The nil function sees everything.
+type View struct {
+	s    *Set
+	sees func(kind, key string) bool
+}
+
+// View narrows the set for one peer.
+func (s *Set) View(sees func(kind, key string) bool) View { return View{s, sees} }
+
+func (v View) seen(e *entry) bool { return v.sees == nil || v.sees(e.kind, e.key) }
+
 // Digest says what holds now, bucket by bucket.
-func (s *Set) Digest() []byte {
-	t := s.tree()
+func (s *Set) Digest() []byte { return View{s: s}.Digest() }
+
+// Differ makes the request to a peer from its digest: the buckets that differ,
+// and what each of their parts holds here. It is nil when none differs. A
+// digest of another form is invalid.
+func (s *Set) Differ(peerDigest []byte) ([]byte, error) { return View{s: s}.Differ(peerDigest) }
+
+// Entries answers a request with the verdicts of the parts that differ, in at
+// most MaxMessage bytes. When more differ, each call begins elsewhere, so that
+// verdicts which the peer does not take never hold up the others. A request of
+// another form is invalid.
+func (s *Set) Entries(request []byte) ([]byte, error) { return View{s: s}.Entries(request) }
+
+// Merge takes the verdicts of a peer's message, and says how many of them are
+// new here. The later Until wins, then the smaller Node. Those that have ended
+// or would live longer than MaxLife from now are left out, each for itself:
+// shortened ones would differ from node to node and grow longer with each
+// round. A message that is too long, damaged or of another version is invalid
+// and changes nothing.
+func (s *Set) Merge(message []byte) (added int, err error) { return View{s: s}.Merge(message) }
+
+// Digest is Set.Digest of what the view sees.
+func (v View) Digest() []byte {
+	t := v.tree()
 	out := make([]byte, 0, digestLen)
 	out = append(out, headDigest...)
 	for b := range buckets {
@@ -45,10 +80,8 @@ func (s *Set) Digest() []byte {
 	return out
 }
 
-// Differ makes the request to a peer from its digest: the buckets that differ,
-// and what each of their parts holds here. It is nil when none differs. A
-// digest of another form is invalid.
-func (s *Set) Differ(peerDigest []byte) ([]byte, error) {
+// Differ is Set.Differ of what the view sees.
+func (v View) Differ(peerDigest []byte) ([]byte, error) {
 	theirs, err := body(peerDigest, headDigest, digestLen)
 	if err != nil {
 		return nil, err
@@ -56,7 +89,7 @@ func (s *Set) Differ(peerDigest []byte) ([]byte, error) {
 	if len(theirs) != buckets*digestSize {
 		return nil, damaged()
 	}
-	t := s.tree()
+	t := v.tree()
 	var out []byte
 	for b := range buckets {
 		if t.bucket(b) == [digestSize]byte(theirs[b*digestSize:]) {
@@ -73,11 +106,8 @@ func (s *Set) Differ(peerDigest []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Entries answers a request with the verdicts of the parts that differ, in at
-// most MaxMessage bytes. When more differ, each call begins elsewhere, so that
-// verdicts which the peer does not take never hold up the others. A request of
-// another form is invalid.
-func (s *Set) Entries(request []byte) ([]byte, error) {
+// Entries is Set.Entries of what the view sees.
+func (v View) Entries(request []byte) ([]byte, error) {
 	data, err := body(request, headRequest, len(headRequest)+buckets*requestPart)
 	if err != nil {
 		return nil, err
@@ -85,7 +115,7 @@ func (s *Set) Entries(request []byte) ([]byte, error) {
 	if len(data)%requestPart != 0 {
 		return nil, damaged()
 	}
-	t := s.tree()
+	t := v.tree()
 	var wanted [buckets * parts]bool
 	for last := -1; len(data) > 0; data = data[requestPart:] {
 		b := int(data[0])
@@ -97,13 +127,13 @@ func (s *Set) Entries(request []byte) ([]byte, error) {
 			wanted[b*parts+p] = t[b*parts+p] != [digestSize]byte(data[1+p*digestSize:])
 		}
 	}
-	found := s.living(func(e *entry) bool { return wanted[e.place] })
+	found := v.s.living(func(e *entry) bool { return wanted[e.place] && v.seen(e) })
 	out, sent := []byte(headEntries), 0
-	start := s.turn.Load()
+	start := v.s.turn.Load()
 	for i := range found {
 		e := found[(start+uint64(i))%uint64(len(found))]
 		if len(out)+maxEntry > MaxMessage {
-			s.turn.Add(uint64(sent))
+			v.s.turn.Add(uint64(sent))
 			break
 		}
 		out = appendEntry(out, e)
@@ -112,13 +142,9 @@ func (s *Set) Entries(request []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Merge takes the verdicts of a peer's message, and says how many of them are
-// new here. The later Until wins, then the smaller Node. Those that have ended
-// or would live longer than MaxLife from now are left out, each for itself:
-// shortened ones would differ from node to node and grow longer with each
-// round. A message that is too long, damaged or of another version is invalid
-// and changes nothing.
-func (s *Set) Merge(message []byte) (added int, err error) {
+// Merge is Set.Merge of what the view sees; the rest of the message is left
+// out.
+func (v View) Merge(message []byte) (added int, err error) {
 	data, err := body(message, headEntries, MaxMessage)
 	if err != nil {
 		return 0, err
@@ -127,7 +153,8 @@ func (s *Set) Merge(message []byte) (added int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.takeAll(entries), nil
+	entries = slices.DeleteFunc(entries, func(e *entry) bool { return !v.seen(e) })
+	return v.s.takeAll(entries), nil
 }
 
 // takeAll takes what was made elsewhere, some at a time.
@@ -155,9 +182,9 @@ type tree [buckets * parts][digestSize]byte
 // tree digests what lives now. Sums are added modulo 2^256: the order does not
 // matter, and unlike with xor nobody finds verdicts that cancel each other out
 // by solving linear equations.
-func (s *Set) tree() *tree {
+func (v View) tree() *tree {
 	var sums [buckets * parts][4]uint64
-	for _, e := range s.living(func(*entry) bool { return true }) {
+	for _, e := range v.s.living(v.seen) {
 		at, carry := &sums[e.place], uint64(0)
 		for i := range at {
 			at[i], carry = bits.Add64(at[i], binary.LittleEndian.Uint64(e.sum[i*8:]), carry)

@@ -16,6 +16,7 @@ package verdicts
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,19 @@ type Verdict struct {
 	Until time.Time // UTC, exact to 1 µs; from then on it no longer holds
 	Rule  string    // that made it; at most MaxRule bytes
 	Node  string    // that made it; at most MaxNode bytes
+}
+
+// Of names what a tenant's verdict is about: on other machines it is shown
+// where the tenant is placed, and nowhere else.
+func Of(tenant, about string) string { return tenant + " " + about }
+
+// TenantOf is the tenant of a key that Of made; "" for one of the whole cell.
+func TenantOf(key string) string {
+	tenant, _, ok := strings.Cut(key, " ")
+	if !ok {
+		return ""
+	}
+	return tenant
 }
 
 // Options of a Set.

@@ -81,7 +81,8 @@ type Options struct {
 	Usage      Usage
 	Verdicts   *verdicts.Set
 	Challenges Challenges
-	Address    string // of the service, told to who joins; "" = nobody can
+	Self       func() nodelink.Report // how this node is; nil = not told
+	Address    string                 // of the service, told to who joins; "" = nobody can
 	Log        *slog.Logger
 	Now        func() time.Time
 }
@@ -174,7 +175,13 @@ func actor(r *http.Request, p rpc.Peer) identity.Actor {
 // placed reports whether a tenant's data may be on a node.
 func placed(o *resource.Object, tenant string) bool {
 	s := o.Spec.(*system.NodeSpec)
-	return len(s.Tenants) == 0 || tenant == resource.Platform || slices.Contains(s.Tenants, tenant)
+	return len(s.Tenants) == 0 || slices.Contains(s.Tenants, tenant)
+}
+
+// tells reports whether a node may tell of a tenant: of those that are placed
+// there, and, as every machine, of itself.
+func tells(o *resource.Object, tenant string) bool {
+	return tenant == resource.Platform || placed(o, tenant)
 }
 
 // number is the smallest that no node has; 1 is this one's.

@@ -133,7 +133,7 @@ func (h *Hub) events(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil || len(list) == nodelink.MaxEvents {
 			return fault.New(fault.Invalid, "the events cannot be read, or are more than %d", "无法读取事件,或超过 %d 个", nodelink.MaxEvents).Because(err)
 		}
-		if e.Node != p.Principal.Name || !placed(o, e.Tenant) || !slices.Contains(o.Spec.(*system.NodeSpec).Roles, e.Part) && e.Part != "events" {
+		if e.Node != p.Principal.Name || !tells(o, e.Tenant) || !slices.Contains(o.Spec.(*system.NodeSpec).Roles, e.Part) && e.Part != "events" {
 			return h.refused(r, p, resource.Ref{Kind: "Event", Tenant: e.Tenant}, "event.ship", "the node %s tells of what it cannot have seen", "节点 %s 上报了其不可能看到的事件", p.Principal.Name)
 		}
 		list = append(list, e)
@@ -164,7 +164,7 @@ func (h *Hub) usage(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 		return err
 	}
 	for _, e := range in.Entries {
-		if !placed(o, e.Tenant) || !resource.ValidName(e.Tenant) || e.Site != "" && !resource.ValidName(e.Site) {
+		if !tells(o, e.Tenant) || !resource.ValidName(e.Tenant) || e.Site != "" && !resource.ValidName(e.Site) {
 			return h.refused(r, p, resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: e.Tenant}, "usage.report", "the node %s serves no such tenant", "节点 %s 不服务该租户", p.Principal.Name)
 		}
 	}
@@ -174,8 +174,8 @@ func (h *Hub) usage(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 	return reply(w, struct{}{})
 }
 
-func (h *Hub) digest(w http.ResponseWriter, r *http.Request, _ rpc.Peer) error {
-	return h.repair(w, r, func(s *verdicts.Set, b []byte) ([]byte, error) {
+func (h *Hub) digest(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
+	return h.repair(w, r, p, func(s verdicts.View, b []byte) ([]byte, error) {
 		want, err := s.Differ(b)
 		if err != nil {
 			return nil, err
@@ -184,27 +184,35 @@ func (h *Hub) digest(w http.ResponseWriter, r *http.Request, _ rpc.Peer) error {
 	})
 }
 
-func (h *Hub) entries(w http.ResponseWriter, r *http.Request, _ rpc.Peer) error {
-	return h.repair(w, r, func(s *verdicts.Set, b []byte) ([]byte, error) { return s.Entries(b) })
+func (h *Hub) entries(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
+	return h.repair(w, r, p, verdicts.View.Entries)
 }
 
-func (h *Hub) merge(w http.ResponseWriter, r *http.Request, _ rpc.Peer) error {
-	return h.repair(w, r, func(s *verdicts.Set, b []byte) ([]byte, error) {
+func (h *Hub) merge(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
+	return h.repair(w, r, p, func(s verdicts.View, b []byte) ([]byte, error) {
 		_, err := s.Merge(b)
 		return []byte("{}"), err
 	})
 }
 
-// repair is one half of an exchange of verdicts (core/verdicts).
-func (h *Hub) repair(w http.ResponseWriter, r *http.Request, f func(*verdicts.Set, []byte) ([]byte, error)) error {
+// repair is one half of an exchange of verdicts (core/verdicts): of the tenants
+// that are placed on the node, and of the whole cell.
+func (h *Hub) repair(w http.ResponseWriter, r *http.Request, p rpc.Peer, f func(verdicts.View, []byte) ([]byte, error)) error {
 	if h.opt.Verdicts == nil {
 		return off("verdicts")
+	}
+	o, err := h.record(r.Context(), p.Principal.Name)
+	if err != nil {
+		return err
 	}
 	in, err := io.ReadAll(r.Body)
 	if err != nil {
 		return fault.New(fault.Invalid, "the message cannot be read", "无法读取消息").Because(err)
 	}
-	out, err := f(h.opt.Verdicts, in)
+	out, err := f(h.opt.Verdicts.View(func(_, key string) bool {
+		tenant := verdicts.TenantOf(key)
+		return tenant == "" || placed(o, tenant)
+	}), in)
 	if err != nil {
 		return err
 	}

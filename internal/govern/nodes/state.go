@@ -139,10 +139,15 @@ func (h *Hub) look(ctx context.Context) error {
 	known := map[string]bool{}
 	for _, o := range all {
 		known[o.Metadata.Name] = true
-		if o.Metadata.Name == h.opt.Local || system.NodeStateOf(o).Key == "" {
+		var next *system.NodeStatus
+		switch {
+		case o.Metadata.Name == h.opt.Local && h.opt.Self != nil:
+			next = h.told(o, h.opt.Self(), "connected")
+		case o.Metadata.Name == h.opt.Local || system.NodeStateOf(o).Key == "":
 			continue
+		default:
+			next = h.status(o)
 		}
-		next := h.status(o)
 		if had, ok := o.Status.(*system.NodeStatus); ok && had != nil && same(had, next) {
 			continue
 		}
@@ -164,25 +169,31 @@ func (h *Hub) status(o *resource.Object) *system.NodeStatus {
 	now := h.opt.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := &system.NodeStatus{State: "unknown"}
 	s := h.seen[o.Metadata.Name]
 	if s == nil {
-		return out
+		return h.told(o, nodelink.Report{}, "unknown")
 	}
-	out.State = "connected"
+	state := "connected"
 	if s.streams == 0 || now.Sub(s.at) > nodelink.Silence {
-		out.State = "silent"
+		state = "silent"
 	}
-	out.Version, out.Address = s.report.Version, s.source
-	for _, r := range s.report.Roles {
+	out := h.told(o, s.report, state)
+	out.Address = s.source
+	return out
+}
+
+// told is the status of a node by its report.
+func (h *Hub) told(o *resource.Object, r nodelink.Report, state string) *system.NodeStatus {
+	out := &system.NodeStatus{State: state, Version: r.Version}
+	for _, r := range r.Roles {
 		role := system.NodeRole{Name: clip(r.Name), State: clip(r.State)}
 		for _, m := range r.Missing[:min(len(r.Missing), maxRoles)] {
 			role.Missing = append(role.Missing, clip(m.Need+": "+m.Why))
 		}
 		out.Roles = append(out.Roles, role)
 	}
-	since := now.UTC().Truncate(time.Second)
-	if had, ok := o.Status.(*system.NodeStatus); ok && had != nil && had.State == out.State && had.Since != nil {
+	since := h.opt.Now().UTC().Truncate(time.Second)
+	if had, ok := o.Status.(*system.NodeStatus); ok && had != nil && had.State == state && had.Since != nil {
 		since = *had.Since
 	}
 	out.Since = &since

@@ -25,7 +25,7 @@ const (
 
 var strikes = rate{limited: true, at: strikeIndex, every: int64(time.Second) / strikeRate, burst: int64(time.Second) / strikeRate * strikeBurst}
 
-func verdictKey(tenant string, a netip.Addr) string { return tenant + " " + client64(a).String() }
+func verdictKey(tenant string, a netip.Addr) string { return verdicts.Of(tenant, client64(a).String()) }
 
 // judgedBefore reports an automatic ban that holds, of this node or another.
 func (e *Edge) judgedBefore(tenant string, a netip.Addr) bool {
