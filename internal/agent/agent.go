@@ -273,7 +273,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	})
 	part("nodes", func(ctx context.Context) error { return c.serveNodes(ctx) })
 	part("console", func(ctx context.Context) error {
-		return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Config.Console.Names, c.opt.Log)
+		return c.doors.serveConsole(ctx, handler, c.keys, c.opt.Config.consoleNames(), c.opt.Log)
 	})
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })

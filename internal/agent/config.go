@@ -48,6 +48,14 @@ type JoinConfig struct {
 	TokenFile string `json:"tokenFile,omitempty" max:"4096"`
 }
 
+// consoleNames are the names under which people and machines reach the console.
+func (c *Config) consoleNames() []string {
+	if c.Advertise == "" {
+		return c.Console.Names
+	}
+	return append([]string{c.Advertise}, c.Console.Names...)
+}
+
 // ConsoleConfig is about how people reach the console and sign in.
 type ConsoleConfig struct {
 	// Names are DNS names under which browsers reach the console; its

@@ -131,11 +131,7 @@ func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, dns [
 		return nil
 	}
 	names := append([]string{"localhost", "127.0.0.1", "::1"}, dns...)
-	if a, ok := d.console.Addr().(*net.TCPAddr); ok {
-		if ip := a.AddrPort().Addr().Unmap(); !ip.IsLoopback() && !ip.IsUnspecified() {
-			names = append(names, ip.String())
-		}
-	}
+	names = append(names, reachedAt(d.console, log)...)
 	own := &ownCertificate{now: time.Now, make: func() (*tls.Certificate, error) {
 		c, err := k.CA.Issue(names...)
 		if err == nil {
@@ -157,6 +153,32 @@ func (d *doors) serveConsole(ctx context.Context, h http.Handler, k *Keys, dns [
 		srv.RegisterOnShutdown(s.Stop)
 	}
 	return serveUntil(ctx, srv, func() error { return srv.ServeTLS(plainAware{d.console}, "", "") })
+}
+
+// reachedAt is where a door is reached from other machines: at its address, or
+// at every one of this machine's.
+func reachedAt(ln net.Listener, log *slog.Logger) (out []string) {
+	a, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		return nil
+	}
+	ip := a.AddrPort().Addr().Unmap().WithZone("")
+	if !ip.IsUnspecified() {
+		if ip.IsLoopback() {
+			return nil // named anyway
+		}
+		return []string{ip.String()}
+	}
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		log.Warn("the addresses of this machine are not known; name them in the configuration as console.names", "err", err)
+	}
+	for _, x := range list {
+		if p, err := netip.ParsePrefix(x.String()); err == nil && !p.Addr().IsLoopback() && !p.Addr().IsLinkLocalUnicast() {
+			out = append(out, p.Addr().String())
+		}
+	}
+	return out
 }
 
 // ownCertificate is that of one of the own doors, of the own authority. It is made anew when a

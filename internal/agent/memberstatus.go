@@ -78,14 +78,9 @@ func (m *member) metrics() func() []telemetry.Sample {
 
 // serveSocket answers on the machine how the node is.
 func (m *member) serveSocket(ctx context.Context) error {
-	ln, err := listenUnix(m.dir.File("run"), "dun.sock")
-	if err != nil {
-		return err
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, m.status()) })
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 8 << 10}
-	return serveUntil(ctx, srv, func() error { return srv.Serve(ln) })
+	return serveSocket(ctx, m.dir, mux)
 }
 
 // announce prints one block of lines once the node serves.

@@ -24,16 +24,21 @@ import (
 const socketFile = "run/dun.sock"
 
 func (c *cell) serveSocket(ctx context.Context) error {
-	ln, err := listenUnix(c.dir.File("run"), "dun.sock")
-	if err != nil {
-		return err
-	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, c.status()) })
 	mux.HandleFunc("POST /recover", c.recoverOperator)
 	mux.HandleFunc("POST /founder", c.makeFounder)
+	return serveSocket(ctx, c.dir, mux)
+}
+
+// serveSocket answers on DIR/run/dun.sock until ctx ends.
+func serveSocket(ctx context.Context, d *Dir, h http.Handler) error {
+	ln, err := listenUnix(d.File("run"), "dun.sock")
+	if err != nil {
+		return err
+	}
 	srv := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 8 << 10,
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 8 << 10,
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peerUID(conn))
 		},

@@ -51,6 +51,7 @@ type Cell struct {
 	Status   telemetry.Status // at the time when it became ready
 	API      *http.Client     // trusts the cell's authority
 
+	node bool
 	t    testing.TB
 	cmd  *exec.Cmd
 	out  *lockedBuffer
@@ -81,13 +82,33 @@ func TryUp(t testing.TB, bin, dir string, more ...string) (*Cell, error) {
 // Launch starts a cell on dir and waits for nothing.
 func Launch(t testing.TB, bin, dir string, more ...string) (*Cell, error) {
 	t.Helper()
+	return launch(t, bin, dir, []string{"up"}, more)
+}
+
+// Join starts a node of edges on dir, by the file of a token, and waits for
+// nothing. Without a token it is a node already.
+func Join(t testing.TB, bin, dir, token string, more ...string) (*Cell, error) {
+	t.Helper()
+	args := []string{"run", "--roles", "edge"}
+	if token != "" {
+		args = append(args, "--token-file", token)
+	}
+	return launch(t, bin, dir, args, more)
+}
+
+func launch(t testing.TB, bin, dir string, args, more []string) (*Cell, error) {
+	t.Helper()
 	conf := filepath.Join(t.TempDir(), "dun.yaml")
-	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", telemetry: \"127.0.0.1:0\"}\n" + strings.Join(more, "\n") + "\n"
+	listen := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", nodes: \"127.0.0.1:0\", telemetry: \"127.0.0.1:0\"}\n"
+	if slices.ContainsFunc(more, func(s string) bool { return strings.HasPrefix(s, "listen:") }) {
+		listen = ""
+	}
+	text := listen + strings.Join(more, "\n") + "\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
-	c := &Cell{Bin: bin, Dir: dir, t: t, out: &lockedBuffer{}, done: make(chan error, 1)}
-	c.cmd = exec.Command(bin, "up", "--data", dir, "--config", conf)
+	c := &Cell{Bin: bin, Dir: dir, node: args[0] == "run", t: t, out: &lockedBuffer{}, done: make(chan error, 1)}
+	c.cmd = exec.Command(bin, append(args, "--data", dir, "--config", conf)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.out, c.out
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.cmd.Start(); err != nil {
@@ -131,7 +152,7 @@ func (c *Cell) Until(good func(*telemetry.Status) bool) error {
 		case <-tick.C:
 		}
 		if err := c.socketStatus(ctx); err == nil && good(&c.Status) {
-			if _, err := os.Stat(c.ProfileFile()); err != nil && !c.Status.Ready {
+			if _, err := os.Stat(c.ProfileFile()); err != nil && (c.node || !c.Status.Ready) {
 				return nil // without records nobody makes one
 			}
 			return c.readProfile()

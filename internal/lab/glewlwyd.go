@@ -38,7 +38,7 @@ func StartOpenID(t testing.TB, redirect string) *OpenID {
 	t.Helper()
 	dir := t.TempDir()
 	cert, key := doorCertificate(t)
-	address := freeTCP(t)
+	address := FreeTCP(t)
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func StartPebble(t testing.TB, bin string, httpPort, tlsPort int) *Pebble {
 	dir := t.TempDir()
 	cert, key := doorCertificate(t)
 	files := map[string][]byte{"cert.pem": cert, "key.pem": key}
-	address, dns := freeTCP(t), freeTCP(t)
+	address, dns := FreeTCP(t), FreeTCP(t)
 	none := func(port int) int {
 		if port == 0 {
 			port = 1 // nobody listens there
@@ -121,8 +121,8 @@ func doorCertificate(t testing.TB) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kb})
 }
 
-// freeTCP is an address that nobody listened on a moment ago.
-func freeTCP(t testing.TB) string {
+// FreeTCP is an address that nobody listened on a moment ago.
+func FreeTCP(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -158,7 +158,7 @@ func TestAnOrdinaryUserNeedsNoSplit(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf := filepath.Join(home, "dun.yaml")
-	if err := os.WriteFile(conf, []byte("listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", telemetry: \"\"}\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte("listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", nodes: \"127.0.0.1:0\", telemetry: \"\"}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(open, "up", "--data", filepath.Join(home, "d"), "--config", conf)

@@ -50,7 +50,7 @@ type Cell struct {
 // Up starts the program on a data directory and waits until it is ready.
 func Up(ctx context.Context, bin, dir string) (*Cell, error) {
 	conf := dir + ".yaml"
-	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", telemetry: \"127.0.0.1:0\"}\n"
+	text := "listen: {console: \"127.0.0.1:0\", edgeHTTP: \"127.0.0.1:0\", edgeHTTPS: \"127.0.0.1:0\", nodes: \"127.0.0.1:0\", telemetry: \"127.0.0.1:0\"}\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
