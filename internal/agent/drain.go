@@ -18,7 +18,10 @@ const backlog = 4096
 // heldDoor is a listener that can be closed to the outside and opened again at
 // the same address. The socket stays bound, so that nobody takes the address;
 // while it is closed the kernel refuses connections.
-type heldDoor struct{ file *os.File }
+type heldDoor struct {
+	file *os.File
+	at   unix.Sockaddr
+}
 
 // hold keeps a door beside its listener; nil for one that is off.
 func hold(ln net.Listener) (*heldDoor, error) {
@@ -30,7 +33,9 @@ func hold(ln net.Listener) (*heldDoor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hold a door: %w", err)
 	}
-	return &heldDoor{f}, nil
+	d := &heldDoor{file: f}
+	err = d.with(func(fd int) (err error) { d.at, err = unix.Getsockname(fd); return err })
+	return d, err
 }
 
 func (d *heldDoor) shut() error {
@@ -60,7 +65,14 @@ func (d *heldDoor) open() (net.Listener, error) {
 	if d == nil {
 		return nil, nil
 	}
-	if err := d.with(func(fd int) error { return unix.Listen(fd, backlog) }); err != nil {
+	err := d.with(func(fd int) error {
+		// The kernel takes a port back that it chose itself.
+		if err := unix.Bind(fd, d.at); err != nil && !errors.Is(err, unix.EINVAL) {
+			return err
+		}
+		return unix.Listen(fd, backlog)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("open a door again: %w", err)
 	}
 	return net.FileListener(d.file)
@@ -132,23 +144,32 @@ func (d *drain) serve(ctx context.Context, clear, secure net.Listener, run func(
 				return err
 			}
 		}
-		serving, end := context.WithCancel(ctx)
-		stop := context.AfterFunc(ctx, end)
-		done := make(chan struct{})
-		go func() {
-			select {
-			case <-changed:
-				end()
-			case <-done:
-			}
-		}()
-		err := run(serving, clear, secure)
-		close(done)
-		stop()
-		end()
-		if err != nil || ctx.Err() != nil {
+		if err := d.until(ctx, changed, doors, func(ctx context.Context) error { return run(ctx, clear, secure) }); err != nil || ctx.Err() != nil {
 			return err
 		}
 		clear, secure = nil, nil
 	}
+}
+
+// until runs the doors until ctx ends or the node is drained. Then the kernel
+// refuses at once who comes: nobody waits for what runs to end.
+func (d *drain) until(ctx context.Context, changed <-chan struct{}, doors [2]*heldDoor, run func(context.Context) error) error {
+	serving, end := context.WithCancel(ctx)
+	defer end()
+	done, shut := make(chan struct{}), make(chan error, 1)
+	go func() {
+		select {
+		case <-changed:
+			end() // before the doors: that they fail then is no failure
+			shut <- errors.Join(doors[0].shut(), doors[1].shut())
+		case <-done:
+			shut <- nil
+		}
+	}()
+	err := run(serving)
+	close(done)
+	if serving.Err() != nil && ctx.Err() == nil {
+		err = nil
+	}
+	return errors.Join(err, <-shut)
 }

@@ -34,7 +34,11 @@ func (m *member) status() telemetry.Status {
 		}
 	case stale:
 		role.State = telemetry.LastKnownGood
-		miss("control plane", "it was heard last at "+since.UTC().Format(time.RFC3339),
+		reason := "it was heard last at " + since.UTC().Format(time.RFC3339)
+		if why != nil {
+			reason += "; " + fault.Of(why).Detail.En
+		}
+		miss("control plane", reason,
 			fmt.Sprintf("what was enforced last goes on, new certificates and keys wait; for %d days at most, then closed", int(lkg.MaxAge.Hours()/24)))
 	case m.synced && rev >= m.first.Revision:
 		role.State = telemetry.Enforcing

@@ -58,7 +58,7 @@ func (a *app) readyStatus(ctx context.Context, dir string, wait time.Duration) (
 		if err == nil && s.Ready || time.Now().After(end) {
 			return s, raw, err
 		}
-		if err != nil && !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Unauthenticated) {
+		if err != nil && dir == "" && !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Unauthenticated) {
 			return s, raw, err
 		}
 		select {

@@ -166,7 +166,7 @@ func (s *stream) finish(l *Link, b *resource.Batch, at resource.Position, skippe
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if at.Epoch == l.floor.Epoch && at.Revision < l.floor.Revision {
-		return fmt.Errorf("the control plane is at %s, older than %s that was enforced before", at, l.floor)
+		return fault.New(fault.Unavailable, "its records are of revision %d, older than %d that was enforced before: it is not followed", "其记录为修订 %d,早于已生效的 %d:不予采用", at.Revision, l.floor.Revision)
 	}
 	l.floor = at
 	b.At, b.Synced = at, true
