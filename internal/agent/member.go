@@ -228,18 +228,12 @@ func (m *member) follow(ctx context.Context) error {
 // age ends the node when what it enforces is older than may be: it fails
 // closed.
 func (m *member) age(ctx context.Context) error {
-	t := time.NewTicker(time.Minute)
-	defer t.Stop()
-	for {
+	for pause(ctx, time.Second) {
 		if since, stale := m.since(); stale && m.opt.Now().Sub(since) > lkg.MaxAge {
 			return fault.New(fault.Unavailable, "what the edge enforces is older than %d days: it closes", "生效配置已超过 %d 天:边缘关闭", int(lkg.MaxAge.Hours()/24))
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
 	}
+	return nil
 }
 
 // since is when what is enforced was known to be current; stale is false while

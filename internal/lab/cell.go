@@ -119,6 +119,11 @@ func launch(t testing.TB, bin, dir string, args, more []string) (*Cell, error) {
 	return c, nil
 }
 
+// Running is a node on dir that the test runs in its own process.
+func Running(t testing.TB, dir string) *Cell {
+	return &Cell{Dir: dir, node: true, t: t, out: &lockedBuffer{}, done: make(chan error, 1)}
+}
+
 // Process is the process of the cell, for what Stop and Kill do not do: they
 // wait for its end.
 func (c *Cell) Process() *os.Process { return c.cmd.Process }

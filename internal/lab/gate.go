@@ -36,7 +36,20 @@ func Gate(t testing.TB, reg *resource.Registry, more ...func(*gate.Options)) *ga
 	if err != nil {
 		t.Fatal(err)
 	}
-	opt := gate.Options{Path: filepath.Join(t.TempDir(), "records.db"), Cell: cell, Node: "n1", Registry: reg, Signer: signer, VKey: vkey}
+	dkey, err := audit.DenialsKey(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	denials, err := note.NewSigner(dkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dvkey, err := audit.DenialsVKey(vkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := gate.Options{Path: filepath.Join(t.TempDir(), "records.db"), Cell: cell, Node: "n1", Registry: reg, Signer: signer, VKey: vkey,
+		Denials: gate.DenialOptions{Path: filepath.Join(t.TempDir(), "denials.db"), Signer: denials, VKey: dvkey}}
 	for _, f := range more {
 		f(&opt)
 	}

@@ -30,6 +30,7 @@ func TestNodes(t *testing.T) {
 		"ReplacedNodeIsRefused":             replacedNodeIsRefused,
 		"TokenIsGoodOnce":                   tokenIsGoodOnce,
 		"OlderControlPlaneIsNotFollowed":    olderControlPlaneIsNotFollowed,
+		"ControlPlaneIsDead":                controlPlaneIsDead,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, bin) })
 	}

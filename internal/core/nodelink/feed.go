@@ -91,6 +91,7 @@ func (f *feed) try(ctx context.Context) (resource.Batch, error) {
 		}
 		f.s = s
 	}
+	defer context.AfterFunc(ctx, f.s.cancel)()
 	return f.s.next(f.l)
 }
 
@@ -99,9 +100,10 @@ func (l *Link) open(ctx context.Context) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	whole, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(ctx, cancel)() // it outlives this call
 	alive := time.AfterFunc(Silence, cancel)
-	res, err := l.client.Load().Call(ctx, Service, Watch, bytes.NewReader(body))
+	res, err := l.client.Load().Call(whole, Service, Watch, bytes.NewReader(body))
 	if err != nil {
 		alive.Stop()
 		cancel()
