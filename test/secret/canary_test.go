@@ -287,7 +287,7 @@ func TestNobodyFindsTheCanary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := c.Secrets.SealTo(ctx, who, ref, "origin-key", resource.Ref{Kind: "Node", Tenant: resource.Platform, Name: "n1"}, public)
+	sealed, err := c.Secrets.SealTo(ctx, who, owner, ref, "origin-key", resource.Ref{Kind: "Node", Tenant: resource.Platform, Name: "n1"}, public)
 	if err != nil {
 		t.Fatal(err)
 	}
