@@ -278,6 +278,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
 	run.Go(func() { c.carryOut(ctx) })
+	run.Go(func() { c.endAccess(ctx) })
 	run.Go(func() { c.keepUsage(ctx) })
 	run.Go(func() { c.reconciler.Run(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
@@ -304,6 +305,7 @@ func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
+	list = append(list, approvals.AccessChecks(g, dayzero.Operator, c.opt.Now)...)
 	return assurance.NewRegistry(nodeName, g.RecordCheck, c.opt.Now, list...)
 }
 

@@ -21,6 +21,18 @@ func (c *cell) carryOut(ctx context.Context) {
 	}
 }
 
+// endAccess ends accesses in time.
+func (c *cell) endAccess(ctx context.Context) {
+	g := c.opened(ctx)
+	if g == nil {
+		return
+	}
+	err := approvals.EndAccesses(ctx, approvals.Options{Gate: g, Clock: clock.New(), Log: c.opt.Log.With("part", "access")})
+	if err != nil && ctx.Err() == nil {
+		c.opt.Log.Error("accesses are not ended in time", "err", err)
+	}
+}
+
 // recordSource reconciles the records; while their store does not open there is
 // nothing to hold against anything.
 func (c *cell) recordSource() approvals.Source {

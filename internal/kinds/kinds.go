@@ -29,6 +29,10 @@ func All() []*resource.Kind {
 		access.Policy(),
 		access.IdentityProvider(),
 		access.ApprovalRule(),
+		access.CodeAccess(),
+		access.ApplicationAccess(),
+		access.SystemAccess(),
+		access.NetworkAccess(),
 		access.ChangeRequest(),
 	}
 }

@@ -1,6 +1,7 @@
 package approvals
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -138,6 +139,14 @@ func giver(v gate.View, deeds []gate.Deed, p resource.Ref) *gate.Deed {
 	return out
 }
 
+// ErrBeholden is why somebody who holds the role of a step may not assent: he
+// has it by who asks, or it cannot be told by whom.
+var ErrBeholden = errors.New("beholden")
+
+func beholdenError(p, asker resource.Ref) error {
+	return fault.New(fault.Forbidden, "%s has the role by %s, and no third person assented", "%s 的角色由 %s 授予,且未经第三人批准", p, asker).Because(ErrBeholden)
+}
+
 // beholden says that an approver owes what he is to the requester: that one
 // made him, or gave him the role by which he approves, and no third person
 // assented to it. Who cannot be told from his history counts as one.
@@ -167,7 +176,7 @@ func beholden(v gate.View, p, asker resource.Ref, s access.RequestStep) error {
 		clean = clean || d != nil && (d.Actor != asker.String() || d.Request != "")
 	}
 	if any && !clean {
-		return refuse("%s has the role by %s, and no third person assented", "%s 的角色由 %s 授予,且未经第三人批准", p, asker)
+		return beholdenError(p, asker)
 	}
 	return nil
 }

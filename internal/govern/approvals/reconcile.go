@@ -107,7 +107,7 @@ type Warrants interface {
 }
 
 // ruled are the kinds that the built-in rules are about.
-var ruled = []string{"Policy", "Role", "RoleBinding", "ApprovalRule", "User", "Tenant", "IdentityProvider"}
+var ruled = append([]string{"Policy", "Role", "RoleBinding", "ApprovalRule", "User", "Tenant", "IdentityProvider"}, access.AccessKinds...)
 
 // Records is the source of the records that say who may do what: each was
 // written by an approved request, by a service under its own policy, or while

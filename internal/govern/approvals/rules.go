@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -39,12 +40,26 @@ func (Rules) Service() resource.Ref { return identity.Service(access.ApprovalSer
 func (r Rules) Founding(v gate.View) bool {
 	n := 0
 	v.Each("User", resource.Platform, func(o *resource.Object) bool {
-		if (o.Metadata.Labels[resource.LabelFounder] != "" || plain(o.Ref()) == r.First) && v.Live(o.Ref()) {
+		if r.made(o) && v.Live(o.Ref()) {
 			n++
 		}
 		return n < minFounders
 	})
 	return n < minFounders
+}
+
+// made reports whether the machine made a user.
+func (r Rules) made(o *resource.Object) bool {
+	return o.Metadata.Labels[resource.LabelFounder] != "" || plain(o.Ref()) == r.First
+}
+
+// founder reports whether somebody is one.
+func (r Rules) founder(v gate.View, p resource.Ref) (yes bool) {
+	v.Each("User", resource.Platform, func(o *resource.Object) bool {
+		yes = yes || plain(o.Ref()) == plain(p) && r.made(o)
+		return !yes
+	})
+	return yes
 }
 
 // need is what one request needs.
@@ -61,7 +76,7 @@ func (n *need) People() []string { return n.people }
 // Need implements gate.Approvals. What a service does is not asked about: it
 // acts under a policy of its own, which people approved.
 func (r Rules) Need(v gate.View, req *gate.Request, wanted []gate.Wanted) (gate.Need, error) {
-	if req.Actor.Principal.Kind == "Service" || r.Founding(v) && !req.Ask {
+	if req.Actor.Principal.Kind == "Service" {
 		return nil, nil
 	}
 	n := &need{expires: access.DefaultExpiry}
@@ -79,6 +94,14 @@ func (r Rules) Need(v gate.View, req *gate.Request, wanted []gate.Wanted) (gate.
 			}
 			return true
 		})
+	}
+	switch {
+	case !r.Founding(v) || req.Ask:
+	case len(n.steps) == 0 || r.founder(v, req.Actor.Principal):
+		return nil, nil
+	default:
+		// Nobody can be asked yet; so nobody but the founder does it alone.
+		return nil, fault.New(fault.Forbidden, "this needs approval, and the cell has one founder only: he does it himself, or makes a second one (dun admin founder)", "此更改须经审批,而集群只有一位创始人:请由其本人执行,或创建第二位创始人(dun admin founder)")
 	}
 	if len(n.steps) == 0 {
 		if !req.Ask {
@@ -159,15 +182,17 @@ func bindings(v gate.View, p resource.Ref, tenant string, roles []string) []*res
 	if p.Tenant != tenant || len(roles) == 0 {
 		return nil
 	}
-	v.Each("RoleBinding", tenant, func(o *resource.Object) bool {
-		for _, g := range v.Grants(o) {
-			if g.Principal == plain(p) && slices.Contains(roles, g.Role.Name) {
-				out = append(out, o)
-				break
+	for _, kind := range []string{"RoleBinding", "ApplicationAccess"} {
+		v.Each(kind, tenant, func(o *resource.Object) bool {
+			for _, g := range v.Grants(o) {
+				if g.Principal == plain(p) && slices.Contains(roles, g.Role.Name) {
+					out = append(out, o)
+					break
+				}
 			}
-		}
-		return true
-	})
+			return true
+		})
+	}
 	return out
 }
 

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -106,6 +107,14 @@ func builtins(release string) ([]*resource.Object, error) {
 		record("Role", "operator", release, &access.RoleSpec{Description: "Runs the cell"}),
 		record("Role", "security", release, &access.RoleSpec{Description: "Runs the defence: sites, exclusions and bans; reads everything"}),
 		record("Role", "auditor", release, &access.RoleSpec{Description: "Reads everything and changes nothing"}),
+	}
+	for _, kind := range access.AccessKinds {
+		short := strings.ToLower(strings.TrimSuffix(kind, "Access"))
+		out = append(out, record("Role", short+"-approver", release, &access.RoleSpec{Description: "Assents to " + short + " access, and certifies it again"}),
+			record("ApprovalRule", "builtin-"+short+"-access", release, &access.ApprovalRuleSpec{
+				Description: "Who gets " + short + " access, and keeps it", Kinds: []string{kind}, Verbs: []string{"create", "update", "recertify"},
+				Steps: []access.ApprovalStep{{Name: short + "-approver", Roles: []string{short + "-approver"}, EscalateTo: []string{"security"}}},
+			}))
 	}
 	for name, s := range rules {
 		out = append(out, record("ApprovalRule", name, release, s))
