@@ -38,6 +38,7 @@ import (
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/govern/nodes"
+	"github.com/dun-sec/dun/internal/govern/releases"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
@@ -306,6 +307,7 @@ func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
 	list = append(list, approvals.AccessChecks(g, dayzero.Operator, c.opt.Now)...)
+	list = append(list, releases.Check(g, dayzero.Operator, c.opt.Now))
 	return assurance.NewRegistry(nodeName, g.RecordCheck, c.opt.Now, list...)
 }
 

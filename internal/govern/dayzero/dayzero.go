@@ -136,6 +136,10 @@ var rules = map[string]*access.ApprovalRuleSpec{
 		Description: "Policies, roles, bindings and approval rules", Classes: []string{"policy"},
 		Steps: []access.ApprovalStep{{Name: "second-person", Roles: []string{"operator", "security"}}},
 	},
+	"builtin-release": {
+		Description: "What goes live", Kinds: []string{"Release"}, Verbs: []string{"publish"},
+		Steps: []access.ApprovalStep{{Name: "security", Roles: []string{"security"}}},
+	},
 	"builtin-people": {
 		Description: "Users, tenants and identity providers of the platform", Kinds: []string{"User", "Tenant", "IdentityProvider"},
 		Steps: []access.ApprovalStep{{Name: "second-person", Roles: []string{"operator", "security"}}},
