@@ -35,6 +35,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/core/views"
+	"github.com/dun-sec/dun/internal/govern/accesskeys"
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/govern/nodes"
@@ -63,6 +64,7 @@ type Parts struct {
 	Checks   *assurance.Registry
 	Secrets  *secret.Store
 	SignIn   *signin.Store
+	Keys     *accesskeys.Keys
 	Names    []string // DNS names of the console
 	Upstream *Upstream
 	Status   func() telemetry.Status
@@ -115,9 +117,10 @@ type cell struct {
 	mu      sync.Mutex
 	gate    *gate.Gate // nil while the store does not open
 	hub     *nodes.Hub // likewise
-	trouble error      // why not
-	failed  error      // of the edge
-	base    uint64     // revision at start
+	access  *accesskeys.Keys
+	trouble error  // why not
+	failed  error  // of the edge
+	base    uint64 // revision at start
 	behind  time.Time
 }
 
@@ -281,6 +284,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	run.Go(func() { c.keepUsage(ctx) })
 	run.Go(func() { c.reconciler.Run(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
+	run.Go(func() { c.keepAccessKeys(ctx) })
 	run.Go(func() { c.proveSites(ctx) })
 	run.Go(func() { c.announce(ctx) })
 	<-ctx.Done()

@@ -24,6 +24,7 @@ func All() []*resource.Kind {
 		system.Node(),
 		system.Token(),
 		access.User(),
+		access.AccessKey(),
 		access.Role(),
 		access.RoleBinding(),
 		access.Policy(),

@@ -13,7 +13,9 @@ const maxQuery = 8 << 10 // bytes
 // pair is one parameter of a query, decoded.
 type pair struct{ name, value string }
 
-// parseQuery decodes a query; ok is false where it could be read in two ways.
+// parseQuery decodes a query; ok is false where it could be read in two ways, or
+// is written in another way than it is signed: some signers sign what they send,
+// others what it means.
 func parseQuery(raw string) (out []pair, ok bool) {
 	if len(raw) > maxQuery || strings.ContainsAny(raw, "+;") {
 		return nil, false
@@ -25,12 +27,13 @@ func parseQuery(raw string) (out []pair, ok bool) {
 			}
 			return nil, false
 		}
-		name, value, _ := strings.Cut(part, "=")
-		name, err := url.QueryUnescape(name)
+		rawName, rawValue, _ := strings.Cut(part, "=")
+		name, err := url.QueryUnescape(rawName)
 		if err != nil {
 			return nil, false
 		}
-		if value, err = url.QueryUnescape(value); err != nil {
+		value, err := url.QueryUnescape(rawValue)
+		if err != nil || encode(name) != rawName || encode(value) != rawValue {
 			return nil, false
 		}
 		out = append(out, pair{name, value})

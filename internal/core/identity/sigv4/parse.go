@@ -24,7 +24,8 @@ type fields struct {
 //
 //   - a path that is not its own canonical form: percent-encoded, doubled
 //     slashes, dot segments (no path of the API needs them);
-//   - a plus sign, semicolon or bad encoding in the query;
+//   - a query that is not encoded as RFC 3986 says, with capital letters: every
+//     byte but A-Z a-z 0-9 - . _ ~ is %XX;
 //   - a signed header that is given twice, or a header that changes what the
 //     request means and is not signed;
 //   - a body without its SHA-256 in X-Amz-Content-Sha256, UNSIGNED-PAYLOAD and
@@ -64,8 +65,8 @@ func Parse(r *http.Request) (*Claim, error) {
 }
 
 func malformed() error {
-	return fault.New(fault.Unauthenticated, "the signature is not in the form that is accepted: AWS Signature Version 4 for region %s and service %s, with each header that matters and the SHA-256 of the body signed",
-		"签名格式不被接受:须为 AWS Signature Version 4,区域 %s,服务 %s,且签名覆盖所有相关头部和正文的 SHA-256", Region, Service)
+	return fault.New(fault.Unauthenticated, "the signature is not in the form that is accepted: AWS Signature Version 4 for region %s and service %s, with each header that matters and the SHA-256 of the body signed, and all but A-Z a-z 0-9 - . _ ~ in the query as %%XX",
+		"签名格式不被接受:须为 AWS Signature Version 4,区域 %s,服务 %s,签名覆盖所有相关头部和正文的 SHA-256,且查询中除 A-Z a-z 0-9 - . _ ~ 外均写作 %%XX", Region, Service)
 }
 
 // header reads the Authorization header; a request that is also signed by its

@@ -101,25 +101,33 @@ func TestDatesAndUsedSignatures(t *testing.T) {
 		}
 	}
 	b := NewBurnt(start)
-	b.most, b.each = 3, 2
+	b.most, b.each = 6, 2
 	claim := func(key string, n byte) *Claim { return &Claim{KeyID: key, Date: now, signature: [32]byte{n}} }
+	late := func(n byte) *Claim { return &Claim{KeyID: "a", Date: now.Add(Skew), signature: [32]byte{n}} }
 	for i, step := range []struct {
-		c  *Claim
-		at time.Time
-		ok bool
+		c      *Claim
+		tenant string
+		at     time.Time
+		ok     bool
 	}{
-		{claim("a", 1), now, true},
-		{claim("a", 1), now, false}, // used
-		{claim("a", 2), now, true},
-		{claim("a", 3), now, false}, // full for this key
-		{claim("b", 4), now, true},
-		{claim("c", 5), now, false}, // full
-		{claim("a", 1), now.Add(Skew), false},
-		{claim("a", 3), now.Add(Skew + time.Minute), true}, // room again
-		{&Claim{KeyID: "d", Date: start.Add(Ahead)}, start, false},
+		{claim("a", 1), "acme", now, true},
+		{claim("a", 1), "acme", now, false}, // used
+		{claim("a", 2), "acme", now, true},
+		{claim("a", 3), "acme", now, false}, // full for this key
+		{claim("b", 4), "acme", now, true},
+		{claim("c", 5), "acme", now, false}, // full for this tenant: as many are free
+		{claim("d", 6), "beta", now, true},  // and another finds room
+		{claim("d", 7), "beta", now, true},
+		{claim("e", 8), "beta", now, false},
+		{claim("f", 9), "new", now, true},
+		{claim("a", 1), "acme", now.Add(Skew), false},
+		{late(3), "acme", now.Add(Skew + time.Minute), true},            // room again
+		{claim("a", 1), "acme", now.Add(Skew + time.Minute), false},     // forgotten, but as old as that
+		{claim("a", 1), "acme", now.Add(-time.Minute), false},           // also where the clock went back
+		{&Claim{KeyID: "d", Date: start.Add(Ahead)}, "x", start, false}, // before the start
 	} {
-		if (b.Burn(step.c, step.at) == nil) != step.ok {
-			t.Errorf("step %d: want %v", i, step.ok)
+		if err := b.Burn(step.c, step.tenant, step.at); (err == nil) != step.ok {
+			t.Errorf("step %d: %v, want %v", i, err, step.ok)
 		}
 	}
 }
