@@ -85,11 +85,14 @@ func Writes(method string) bool { return method != http.MethodGet && method != h
 // Verify reports whether secret made the signature. It takes the same time for
 // each secret; for a key that is unknown the caller passes any secret.
 func (c *Claim) Verify(secret []byte) bool {
+	return subtle.ConstantTimeCompare(c.sign(secret), c.signature[:]) == 1
+}
+
+// sign makes the signature that the claim should have.
+func (c *Claim) sign(secret []byte) []byte {
 	key := derive(secret, c.scope)
-	text := algorithm + "\n" + c.Date.UTC().Format(stampForm) + "\n" + c.scope.String() + "\n" + hex.EncodeToString(c.canonical[:])
-	want := sum(key, text)
-	clear(key)
-	return subtle.ConstantTimeCompare(want, c.signature[:]) == 1
+	defer clear(key)
+	return sum(key, algorithm+"\n"+c.Date.UTC().Format(stampForm)+"\n"+c.scope.String()+"\n"+hex.EncodeToString(c.canonical[:]))
 }
 
 // Fresh refuses a request whose date is too far from now. It tells nothing of

@@ -91,6 +91,27 @@ func TestCurlIsAcceptedAndEachChangeRefused(t *testing.T) {
 	}
 }
 
+// What Sign signs is what botocore signs, and what Parse takes.
+func TestSignSaysWhatBotocoreSays(t *testing.T) {
+	for _, r := range signedByBotocore(t,
+		toSign{Method: "GET", Path: "/api/v1/acme/sites?a=b%2Cc&limit=5", Secret: secret},
+		toSign{Method: "PUT", Path: "/a", Body: "{}", Secret: secret, Headers: map[string]string{"Content-Type": "application/json", "Dun-Reason": "why"}}) {
+		at, err := time.Parse(stampForm, r.Header.Get("X-Amz-Date"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := map[string]string{"GET": "", "PUT": "{}"}[r.Method]
+		mine := r.Clone(t.Context())
+		mine.Header.Del("Authorization")
+		if err := Sign(mine, "AKEXAMPLE", []byte(secret), []byte(body), at); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := mine.Header.Get("Authorization"), r.Header.Get("Authorization"); got != want || !accepted(mine) {
+			t.Errorf("signed\n%s, botocore\n%s", got, want)
+		}
+	}
+}
+
 func TestDatesAndUsedSignatures(t *testing.T) {
 	start := time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)
 	now := start.Add(time.Hour)
