@@ -301,7 +301,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 	list := g.Checks()
 	if door, ok := address(c.doors.console); ok {
-		list = append(list, formsOverTLS(door), loginOverTLS(door))
+		list = append(list, formsOverTLS(door), loginOverTLS(door), c.keysAtTheDoor(g, door))
 	}
 	if door, ok := address(c.doors.edgeHTTP); ok {
 		secure, _ := address(c.doors.edgeHTTPS)
