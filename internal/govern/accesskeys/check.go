@@ -95,7 +95,8 @@ type held struct{ name, id, secret string }
 
 // signed is a request by the key; what it asks for is not there.
 func (k held) signed(ctx context.Context, method, body string, at time.Time) *http.Request {
-	r, err := http.NewRequestWithContext(ctx, method, "https://"+canary+".invalid/api/v1/"+canary+"/sites/none?revision=1", bytes.NewReader([]byte(body)))
+	path := fmt.Sprintf("https://%s.invalid/api/v1/%[1]s/sites/none?revision=%d", canary, time.Now().UnixNano()%1e15) // two of one second differ
+	r, err := http.NewRequestWithContext(ctx, method, path, bytes.NewReader([]byte(body)))
 	if err == nil && method == http.MethodGet {
 		r.URL.RawQuery = ""
 	}
