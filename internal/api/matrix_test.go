@@ -42,7 +42,7 @@ func newMatrix(t *testing.T) *matrix {
 		t.Fatal(err)
 	}
 	m.api.opt.Checks = checks
-	for _, kind := range []string{"Site shop", "Role netops", "User zhou-min"} { // what the examples name
+	for _, kind := range []string{"Tenant acme", "Site shop", "Role netops", "User zhou-min"} { // what the examples name
 		k, name, _ := strings.Cut(kind, " ")
 		m.make(m.kind(k), name)
 	}
@@ -360,6 +360,9 @@ func input(v *resource.Verb) string {
 		in[name] = "zhou-min"
 		if len(f.Enum) > 0 {
 			in[name] = f.Enum[0]
+		}
+		if strings.Contains(f.Type.En, "number") {
+			in[name] = 1
 		}
 		if list {
 			in[name] = []any{in[name]}
