@@ -155,6 +155,7 @@ var doors = map[string]string{
 	"internal/agent/supervisor/":                  "netd opens the public doors for a worker without privileges",
 	"internal/plane/edge/serve.go":                "serves the edge's doors",
 	"internal/plane/edge/origin.go":               "the edge's transports, over the given dialer",
+	"internal/agent/checkkeys.go":                 "signs requests at the own door, to prove what it takes",
 	"internal/agent/check.go":                     "asks the console's own door as an outsider would",
 	"internal/agent/checklogin.go":                "asks the console to sign in as an outsider would",
 	"internal/plane/edge/check.go":                "asks the edge's own door as an outsider would",

@@ -35,6 +35,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/core/views"
+	"github.com/dun-sec/dun/internal/govern/accesskeys"
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/govern/nodes"
@@ -64,6 +65,7 @@ type Parts struct {
 	Checks   *assurance.Registry
 	Secrets  *secret.Store
 	SignIn   *signin.Store
+	Keys     *accesskeys.Keys
 	Names    []string // DNS names of the console
 	Upstream *Upstream
 	Status   func() telemetry.Status
@@ -116,9 +118,10 @@ type cell struct {
 	mu      sync.Mutex
 	gate    *gate.Gate // nil while the store does not open
 	hub     *nodes.Hub // likewise
-	trouble error      // why not
-	failed  error      // of the edge
-	base    uint64     // revision at start
+	access  *accesskeys.Keys
+	trouble error  // why not
+	failed  error  // of the edge
+	base    uint64 // revision at start
 	behind  time.Time
 }
 
@@ -283,6 +286,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	run.Go(func() { c.keepUsage(ctx) })
 	run.Go(func() { c.reconciler.Run(ctx) })
 	run.Go(func() { c.watchCertificates(ctx) })
+	run.Go(func() { c.keepAccessKeys(ctx) })
 	run.Go(func() { c.proveSites(ctx) })
 	run.Go(func() { c.announce(ctx) })
 	<-ctx.Done()
@@ -299,7 +303,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 	list := g.Checks()
 	if door, ok := address(c.doors.console); ok {
-		list = append(list, formsOverTLS(door), loginOverTLS(door))
+		list = append(list, formsOverTLS(door), loginOverTLS(door), c.keysAtTheDoor(g, door))
 	}
 	if door, ok := address(c.doors.edgeHTTP); ok {
 		secure, _ := address(c.doors.edgeHTTPS)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/clock"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
@@ -17,6 +18,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/govern/accesskeys"
 	"github.com/dun-sec/dun/internal/govern/approvals"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 )
@@ -112,8 +114,12 @@ func (c *cell) attach(f *face) error {
 		return err
 	}
 	c.openHub(g)
+	keys := accesskeys.New(accesskeys.Options{Gate: g, Secrets: c.secrets, Clock: clock.New(), Log: c.opt.Log.With("part", "accesskeys")})
+	c.mu.Lock()
+	c.access = keys
+	c.mu.Unlock()
 	handler, err := c.opt.Console(Parts{
-		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.enter, Join: c.hubNow().Join, NodeID: nodeID, Log: c.opt.Log,
+		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Keys: keys, Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.enter, Join: c.hubNow().Join, NodeID: nodeID, Log: c.opt.Log,
 		Views: c.views, Usage: c.usage, Dial: c.dialer().For,
 		Traffic: func() (requests, blocked uint64) {
 			s := c.edge.Stats().Total

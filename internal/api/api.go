@@ -22,6 +22,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/id"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/identity/signin"
+	"github.com/dun-sec/dun/internal/core/identity/sigv4"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/text"
 )
@@ -35,6 +36,14 @@ type EventLog interface {
 	Follow(ctx context.Context, q events.Query) (*events.Follower, error)
 }
 
+// Keys says whose access key signed a request.
+type Keys interface {
+	// Identify reads the body, at most so many bytes, and puts it back; the
+	// request is then without the parameters of a signed URL. still tells later
+	// whether the key is good yet.
+	Identify(r *http.Request, visitor identity.Actor, most int64) (who identity.Actor, still func() error, err error)
+}
+
 // Options of the API. Gate, Events, SignIn and Status are needed.
 type Options struct {
 	Gate    *gate.Gate
@@ -44,7 +53,8 @@ type Options struct {
 	Usage   UsageBook                                // nil = nothing is counted here
 	Enter   func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
 	Join    JoinFunc                                 // nil = no machine can join here
-	Secrets deposit.Secrets                          // nil = none are kept here
+	Secrets deposit.Maker                            // nil = none are kept here
+	Keys    Keys                                     // nil = no access key is taken
 	Status  func() any                               // what GET /api/v1/status answers
 	Version string
 	NodeID  uint16
@@ -97,7 +107,8 @@ type call struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	actor identity.Actor
-	token string
+	token string       // "" = signed by an access key
+	still func() error // whether the caller is still signed in
 	lang  text.Lang
 	req   string // request id
 }
@@ -150,17 +161,27 @@ func (c *call) authenticate(o *operation) error {
 	if o.public {
 		return nil
 	}
+	visitor := identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}
+	if keys := c.api.opt.Keys; keys != nil && sigv4.Signed(c.r) {
+		var err error
+		c.actor, c.still, err = keys.Identify(c.r, visitor, cmp.Or(o.maxBody, MaxBody))
+		return err
+	}
 	scheme, token, _ := strings.Cut(c.r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return fault.New(fault.Unauthenticated, "sign in first: send the profile's session as Authorization: Bearer …", "请先登录:以 Authorization: Bearer … 发送配置中的会话")
+		return fault.New(fault.Unauthenticated, "sign in first: send the profile's session as Authorization: Bearer …, or sign the request by an access key", "请先登录:以 Authorization: Bearer … 发送配置中的会话,或以访问密钥对请求签名")
 	}
 	s, err := c.api.opt.Gate.Authenticate(strings.TrimSpace(token))
 	if err != nil {
-		c.api.opt.Gate.Refused(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}, "Session", "authenticate")
+		c.api.opt.Gate.Refused(visitor, "Session", "authenticate")
 		return err
 	}
 	c.token = strings.TrimSpace(token)
-	c.actor = s.Actor(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req})
+	c.actor = s.Actor(visitor)
+	c.still = func() error {
+		_, err := c.api.opt.Gate.Authenticate(c.token)
+		return err
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -12,10 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/clock"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/govern/accesskeys"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/kinds"
 	"github.com/dun-sec/dun/internal/lab"
@@ -29,6 +32,9 @@ type door struct {
 	events *events.Log
 	srv    *httptest.Server
 	token  string
+	keys   *accesskeys.Keys
+	clock  *clock.Fake
+	tap    func(*http.Request) // sees what arrives; nil = nobody does
 }
 
 func newDoor(t *testing.T, more ...*resource.Kind) *door {
@@ -42,14 +48,28 @@ func newDoor(t *testing.T, more ...*resource.Kind) *door {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	d := &door{t: t, gate: g, events: log, api: New(Options{Gate: g, Events: log, SignIn: lab.SignIn(t, g), Status: func() any { return map[string]bool{"ready": true} }, Version: "test", NodeID: 1})}
-	d.srv = httptest.NewServer(d.api)
+	secrets, now := lab.Secrets(t), clock.NewFake(time.Now().Add(-time.Minute))
+	d := &door{t: t, gate: g, events: log, clock: now, keys: accesskeys.New(accesskeys.Options{Gate: early{g}, Secrets: secrets, Clock: now, Log: slog.New(slog.DiscardHandler)})}
+	d.api = New(Options{Gate: g, Events: log, Secrets: secrets, Keys: d.keys, SignIn: lab.SignIn(t, g), Status: func() any { return map[string]bool{"ready": true} }, Version: "test", NodeID: 1})
+	now.Jump(time.Minute)
+	d.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.tap != nil {
+			d.tap(r)
+		}
+		d.api.ServeHTTP(w, r)
+	}))
 	t.Cleanup(d.srv.Close)
 	if d.token, _, err = g.OpenSession(t.Context(), identity.Service(gate.Dayzero), dayzero.Operator, ""); err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
+
+// early is a gate whose last change lies back, so that signed writes are taken at
+// once.
+type early struct{ *gate.Gate }
+
+func (early) LastTime() time.Time { return time.Time{} }
 
 type answer struct {
 	status int

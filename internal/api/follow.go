@@ -79,7 +79,7 @@ func (a *API) follow(c *call, q events.Query) error {
 		case <-beat.C:
 		}
 		// Who was signed out since sees nothing more.
-		if _, err := a.opt.Gate.Authenticate(c.token); err != nil {
+		if err := c.still(); err != nil {
 			s.line(eventFrame{V: 1, Type: "error", Error: problemOf(c, err)})
 			return nil
 		}

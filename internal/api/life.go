@@ -18,6 +18,10 @@ func (h kindHandler) life(one string, write []param) []operation {
 	k := h.k
 	for i := range k.Verbs {
 		v := &k.Verbs[i]
+		if v.Secret != nil && v.Secret.Made {
+			out = append(out, h.madeOperation(one, v))
+			continue
+		}
 		if v.Secret != nil {
 			out = append(out, h.secretOperation(one, v))
 			continue

@@ -52,8 +52,9 @@ func newSpec(version string) *spec {
 				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 			},
 			Components: &huma.Components{
-				Schemas:         huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
-				SecuritySchemes: map[string]*huma.SecurityScheme{"session": {Type: "http", Scheme: "bearer", BearerFormat: "dun_s_…"}},
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"session": {Type: "http", Scheme: "bearer", BearerFormat: "dun_s_…"},
+					"accessKey": {Type: "apiKey", In: "header", Name: "Authorization", Description: "AWS Signature Version 4: region local, service dun, by the id and secret of an AccessKey"}},
 			},
 		},
 		OpenAPIPath:   "/openapi",
@@ -83,7 +84,7 @@ func (s *spec) mount(a *API, o operation) {
 		Responses: map[string]*huma.Response{
 			"default": {Description: "An error", Content: map[string]*huma.MediaType{"application/problem+json": {Schema: ref("Problem")}}},
 		},
-		Security: []map[string][]string{{"session": {}}},
+		Security: []map[string][]string{{"session": {}}, {"accessKey": {}}},
 	}
 	if o.public {
 		op.Security = []map[string][]string{{}}

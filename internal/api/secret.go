@@ -22,16 +22,46 @@ func (h kindHandler) secretOperation(one string, v *resource.Verb) operation {
 	}
 }
 
-func (h kindHandler) putSecret(c *call, v *resource.Verb) error {
-	r, err := h.ref(c)
+// madeOperation is the door of a verb whose secret the cell makes: the answer
+// holds it, this once.
+func (h kindHandler) madeOperation(one string, v *resource.Verb) operation {
+	return operation{
+		id: v.Name + h.k.Name, method: http.MethodPost, path: one + "/" + v.Name, summary: v.Title.En + ": " + v.Doc.En,
+		header: []param{{"Dun-Reason", "Why, for the audit log; UTF-8, percent-encoded"}}, query: []param{{"revision", "That was read; absent = as it is now"}},
+		status: 201, reply: jsonType, replySchema: "Document",
+		handle: func(c *call) error { return h.makeSecret(c, v) },
+	}
+}
+
+func (h kindHandler) makeSecret(c *call, v *resource.Verb) error {
+	req, err := h.secretRequest(c, v)
 	if err != nil {
 		return err
+	}
+	res, shown, err := deposit.Make(c.r.Context(), h.a.opt.Gate, h.a.opt.Secrets, req)
+	defer shown.Wipe()
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("Dun-Revision", strconv.FormatUint(res.Revision, 10))
+	return c.json(201, map[string]any{"record": res.Object, "secret": string(shown.Reveal())})
+}
+
+func (h kindHandler) secretRequest(c *call, v *resource.Verb) (deposit.Request, error) {
+	r, err := h.ref(c)
+	if err != nil {
+		return deposit.Request{}, err
 	}
 	rev, err := number(c.r.URL.Query().Get("revision"), "revision")
 	if err != nil {
-		return err
+		return deposit.Request{}, err
 	}
 	reason, err := c.reason()
+	return deposit.Request{Actor: c.actor, Ref: r, Verb: v.Name, Revision: rev, Reason: reason}, err
+}
+
+func (h kindHandler) putSecret(c *call, v *resource.Verb) error {
+	req, err := h.secretRequest(c, v)
 	if err != nil {
 		return err
 	}
@@ -40,7 +70,7 @@ func (h kindHandler) putSecret(c *call, v *resource.Verb) error {
 		clear(content)
 		return err
 	}
-	res, err := deposit.Put(c.r.Context(), h.a.opt.Gate, h.a.opt.Secrets, deposit.Request{Actor: c.actor, Ref: r, Verb: v.Name, Revision: rev, Reason: reason}, content)
+	res, err := deposit.Put(c.r.Context(), h.a.opt.Gate, h.a.opt.Secrets, req, content)
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,9 @@ func (a *API) status(c *call) error {
 }
 
 func (a *API) session(c *call) error {
+	if c.token == "" {
+		return fault.New(fault.Forbidden, "an access key opens no session; sign in for one", "访问密钥不能开启会话;请登录")
+	}
 	token, expires, err := a.opt.Gate.OpenSession(c.r.Context(), c.actor, c.actor.Principal, c.token)
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func (s *stream) run(feed resource.Feed) {
 			return
 		}
 		// Who was signed out since sees nothing more.
-		if _, aerr := s.c.api.opt.Gate.Authenticate(s.c.token); aerr != nil {
+		if aerr := s.c.still(); aerr != nil {
 			s.send(frame{Type: "error", Error: problemOf(s.c, aerr)})
 			return
 		}

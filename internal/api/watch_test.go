@@ -43,8 +43,8 @@ func (d *door) watch(path string) *watcher {
 	return w
 }
 
-// next reads a frame and wants its type; what follows must be in the line.
-func (w *watcher) next(typ string, words ...string) map[string]any {
+// any reads a frame.
+func (w *watcher) any() map[string]any {
 	w.t.Helper()
 	if !w.lines.Scan() {
 		w.t.Fatalf("the stream ended: %v", w.lines.Err())
@@ -53,6 +53,13 @@ func (w *watcher) next(typ string, words ...string) map[string]any {
 	if err := json.Unmarshal(w.lines.Bytes(), &f); err != nil {
 		w.t.Fatal(err)
 	}
+	return f
+}
+
+// next reads a frame and wants its type; what follows must be in the line.
+func (w *watcher) next(typ string, words ...string) map[string]any {
+	w.t.Helper()
+	f := w.any()
 	if f["v"] != 1.0 || f["type"] != typ {
 		w.t.Fatalf("want %s, got %s", typ, w.lines.Text())
 	}

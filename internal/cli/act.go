@@ -51,6 +51,9 @@ func (a *app) act() *cobra.Command {
 		if err != nil {
 			return fault.New(fault.Invalid, "a %s has no verb %q; see dun explain kind %s", "%s 没有操作 %q;见 dun explain kind %s", k.Name, args[0], k.Short)
 		}
+		if v.Secret != nil && v.Secret.Made {
+			return fault.New(fault.Invalid, "%s makes a secret, which dun key create shows once", "%s 生成机密,由 dun key create 显示一次", v.Name)
+		}
 		if v.Secret != nil {
 			return fault.New(fault.Invalid, "%s takes a secret: dun secret put %s NAME %s --file FILE", "%s 接受机密:dun secret put %s 名称 %s --file 文件", v.Name, k.Short, v.Name)
 		}
@@ -110,6 +113,10 @@ func (a *app) verbs(k *resource.Kind) {
 			continue
 		}
 		fmt.Fprintf(a.opt.Out, "  %s  %s  %s\n", v.Name, v.Title.In(a.lang), v.Doc.In(a.lang))
+		if v.Secret != nil && v.Secret.Made {
+			fmt.Fprintln(a.opt.Out, "    dun key create NAME")
+			continue
+		}
 		if v.Secret != nil {
 			fmt.Fprintf(a.opt.Out, "    dun secret put %s NAME %s --file FILE\n", k.Short, v.Name)
 			continue

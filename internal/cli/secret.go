@@ -37,7 +37,7 @@ func (a *app) secretPut() *cobra.Command {
 			return err
 		}
 		v, err := k.FindVerb(args[2])
-		if err != nil || v.Secret == nil {
+		if err != nil || v.Secret == nil || v.Secret.Made {
 			return fault.New(fault.Invalid, "a %s has no secret %q; see dun explain kind %s", "%s 没有机密 %q;见 dun explain kind %s", k.Name, args[2], k.Short)
 		}
 		content, err := a.readSecret(file, v.Secret.Max)

@@ -26,6 +26,7 @@ func All() []*resource.Kind {
 		system.Node(),
 		system.Token(),
 		access.User(),
+		access.AccessKey(),
 		access.Role(),
 		access.RoleBinding(),
 		access.Policy(),

@@ -20,8 +20,14 @@ import (
 // Password is one that may be set.
 const Password = "tangerine-oboe-42-plinth"
 
-// SignIn is a store of proofs for the users of a gate, without an audit log.
-func SignIn(t testing.TB, g *gate.Gate) *signin.Store {
+// Secrets is a store of secrets without an audit log.
+func Secrets(t testing.TB) *secret.Store {
+	t.Helper()
+	s, _ := secrets(t)
+	return s
+}
+
+func secrets(t testing.TB) (*secret.Store, *db.SQLite) {
 	t.Helper()
 	dir := t.TempDir()
 	d, err := db.OpenSQLite(context.Background(), filepath.Join(dir, "meta.db"))
@@ -36,11 +42,18 @@ func SignIn(t testing.TB, g *gate.Gate) *signin.Store {
 	if err := k.Write(filepath.Join(dir, "root.key")); err != nil {
 		t.Fatal(err)
 	}
-	secrets, err := secret.Open(context.Background(), secret.Options{DB: d, KeyFile: filepath.Join(dir, "root.key"),
+	s, err := secret.Open(context.Background(), secret.Options{DB: d, KeyFile: filepath.Join(dir, "root.key"),
 		Record: func(context.Context, identity.Actor, secret.Use) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, d
+}
+
+// SignIn is a store of proofs for the users of a gate, without an audit log.
+func SignIn(t testing.TB, g *gate.Gate) *signin.Store {
+	t.Helper()
+	secrets, d := secrets(t)
 	s, err := signin.Open(context.Background(), signin.Options{DB: d, Secrets: secrets, Cell: "testcell",
 		Find: func(tenant, name string) (string, bool) {
 			return g.Subject(resource.Ref{Kind: "User", Tenant: tenant, Name: name})

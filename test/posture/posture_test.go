@@ -54,6 +54,7 @@ func TestTheControlsOfARealCell(t *testing.T) {
 	site("https://192.0.2.1")
 	dun(0, "8.5-1  proved|3 of 3 names", "posture", "run", "8.5-1")
 	dun(0, "8.5-3  proved", "posture", "run", "8.5-3")
+	dun(0, "4.1-2  proved|two live, a third refused|a wrong secret|refused|the same write again|rotation", "posture", "run", "4.1-2")
 	site("http://192.0.2.1") // somebody takes the s away
 	dun(20, "8.5-3  failed|in clear|platform/shop", "posture", "run", "8.5-3")
 	dun(20, "明文", "--lang", "zh", "posture", "run", "8.5-3")

@@ -112,7 +112,7 @@ func up(t *testing.T) *cell {
 			Config: conf, Kinds: kinds.All(), Version: "test", Out: &c.log, Log: slog.New(slog.NewJSONHandler(&c.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Console: func(p agent.Parts) (http.Handler, error) {
 				parts <- p
-				return api.New(api.Options{Gate: p.Gate, Events: p.Events, Secrets: p.Secrets, SignIn: p.SignIn, Status: func() any { return p.Status() }, NodeID: p.NodeID, Log: p.Log}), nil
+				return api.New(api.Options{Gate: p.Gate, Events: p.Events, Secrets: p.Secrets, SignIn: p.SignIn, Keys: p.Keys, Enter: p.Enter, Status: func() any { return p.Status() }, NodeID: p.NodeID, Log: p.Log}), nil
 			},
 		})
 	}()

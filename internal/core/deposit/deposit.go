@@ -57,7 +57,7 @@ func Put(ctx context.Context, g Gate, s Secrets, req Request, content []byte) (g
 		return gate.Result{}, err
 	}
 	if req.Revision != 0 && req.Revision != o.Metadata.Revision {
-		return gate.Result{}, fault.New(fault.Conflict, "the record was changed meanwhile; read it again", "记录已被更改;请重新读取")
+		return gate.Result{}, changed()
 	}
 	in, err := judge(verb, o, v)
 	if err != nil {
@@ -114,13 +114,17 @@ func secretVerb(g Gate, s Secrets, req Request) (*resource.Kind, *resource.Verb,
 	if err != nil {
 		return nil, nil, err
 	}
-	if verb.Secret == nil {
+	if verb.Secret == nil || verb.Secret.Made {
 		return nil, nil, fault.New(fault.Invalid, "%q of a %s takes no secret", "%[2]s 的 %[1]q 不接受机密", verb.Name, k.Name)
 	}
 	if s == nil {
 		return nil, nil, fault.New(fault.Unavailable, "no secrets are kept here", "此处不保存机密")
 	}
 	return k, verb, nil
+}
+
+func changed() error {
+	return fault.New(fault.Conflict, "the record was changed meanwhile; read it again", "记录已被更改;请重新读取")
 }
 
 // judge lets the kind look at the content.

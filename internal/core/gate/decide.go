@@ -133,6 +133,9 @@ func (g *Gate) meaning(s *state, req *Request, p *plan, rev uint64, at int64) er
 // placed refuses a claim that another record holds.
 func placed(s *state, p *plan) error {
 	if c, taken := s.taken(p.kind, p.next); taken {
+		if c.Most > 0 {
+			return fault.New(fault.Exhausted, "%s: %s has %d already, and no more are allowed; delete or disable one first", "%s:%s 已有 %d 个,达到上限;请先删除或停用一个", c.Path, c.Value, c.Most)
+		}
 		return fault.New(fault.Conflict, "%s: %q is taken by another %s", "%s:%q 已被另一个 %s 占用", c.Path, c.Value, p.kind.Name)
 	}
 	return nil

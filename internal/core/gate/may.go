@@ -11,6 +11,9 @@ import (
 func (g *Gate) MayAct(a identity.Actor, ref resource.Ref, verb string) (*resource.Object, error) {
 	s := g.state.Load()
 	k, err := s.reg.Kind(ref.Kind)
+	if err == nil {
+		err = inPerson(a, k)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -163,6 +163,9 @@ func (g *Gate) checkRequest(req *Request) error {
 		if err != nil {
 			return err
 		}
+		if err := inPerson(req.Actor, k); err != nil {
+			return err
+		}
 		if c.Op == Put {
 			if c.Document != nil {
 				err = c.decode(k)
@@ -178,6 +181,15 @@ func (g *Gate) checkRequest(req *Request) error {
 				return Numbered(err, i, len(req.Changes))
 			}
 		}
+	}
+	return nil
+}
+
+// inPerson keeps access keys from what only a person does who signed in: keys
+// would make keys, and one who stole a key would assent to what he asked for.
+func inPerson(a identity.Actor, k *resource.Kind) error {
+	if k.Presence && a.Proof == identity.ProofKey {
+		return fault.New(fault.Forbidden, "an access key never changes %s; sign in for it", "访问密钥不能更改 %s;请登录后操作", k.Plural)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package gate
 import (
 	"cmp"
 	"maps"
+	"strings"
 
 	"github.com/google/btree"
 
@@ -78,7 +79,7 @@ func (s *state) put(o *resource.Object) {
 	}
 	for _, c := range k.Unique(o) {
 		if !c.Weak {
-			s.claims.ReplaceOrInsert(claim{o.Kind, c.Key(), o.Ref()})
+			s.claims.ReplaceOrInsert(claim{o.Kind, place(&c, o), o.Ref()})
 		}
 	}
 	for _, r := range k.Refs(o) {
@@ -99,7 +100,7 @@ func (s *state) forget(o *resource.Object) {
 	if k, err := s.reg.Kind(o.Kind); err == nil {
 		for _, c := range k.Unique(o) {
 			if !c.Weak {
-				s.claims.Delete(claim{kind: o.Kind, value: c.Key()})
+				s.claims.Delete(claim{kind: o.Kind, value: place(&c, o)})
 			}
 		}
 		for _, r := range k.Refs(o) {
@@ -111,12 +112,42 @@ func (s *state) forget(o *resource.Object) {
 // taken returns the first claim of o that another record holds.
 func (s *state) taken(k *resource.Kind, o *resource.Object) (resource.Claim, bool) {
 	for _, c := range k.Unique(o) {
+		if c.Most > 0 {
+			if s.crowded(&c, o) {
+				return c, true
+			}
+			continue
+		}
 		if held, ok := s.claims.Get(claim{kind: o.Kind, value: c.Key()}); ok &&
 			(held.by.Tenant != o.Metadata.Tenant || held.by.Name != o.Metadata.Name) {
 			return c, true
 		}
 	}
 	return resource.Claim{}, false
+}
+
+// place is where the claim of o lies: that of a value which several may hold has
+// its holder in it.
+func place(c *resource.Claim, o *resource.Object) string {
+	if c.Most == 0 {
+		return c.Key()
+	}
+	return c.Key() + "\x00" + o.Metadata.Tenant + "/" + o.Metadata.Name
+}
+
+// crowded reports whether as many others as may hold the value.
+func (s *state) crowded(c *resource.Claim, o *resource.Object) bool {
+	n, prefix := 0, c.Key()+"\x00"
+	s.claims.AscendGreaterOrEqual(claim{kind: o.Kind, value: prefix}, func(x claim) bool {
+		if x.kind != o.Kind || !strings.HasPrefix(x.value, prefix) {
+			return false
+		}
+		if x.value != place(c, o) {
+			n++
+		}
+		return n < c.Most
+	})
+	return n >= c.Most
 }
 
 // occupied reports whether any record lives in the tenant.

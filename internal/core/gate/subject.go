@@ -1,6 +1,10 @@
 package gate
 
-import "github.com/dun-sec/dun/internal/core/resource"
+import (
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/resource"
+)
 
 // Subject gives the uid of somebody for whom a session may be opened; false for
 // nobody and for the disabled. It tells a door that asks for a proof, and
@@ -16,3 +20,18 @@ func (g *Gate) Subject(p resource.Ref) (uid string, ok bool) {
 	}
 	return o.Metadata.UID, true
 }
+
+// Holder is the record of a kind that holds a claim; nil = none does. Like
+// Subject it tells a door that asks for a proof, and nobody else.
+func (g *Gate) Holder(kind, value string) *resource.Object {
+	s := g.state.Load()
+	held, ok := s.claims.Get(claim{kind: kind, value: value})
+	if !ok {
+		return nil
+	}
+	return s.get(kind, held.by.Tenant, held.by.Name)
+}
+
+// LastTime is the time of the newest change; no later one is dated before it,
+// whatever the clock of the machine says.
+func (g *Gate) LastTime() time.Time { return time.UnixMicro(g.state.Load().time).UTC() }

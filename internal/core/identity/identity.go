@@ -37,6 +37,7 @@ const (
 	ProofPassword Proof = "password+code" // password and one-time code
 	ProofPasskey  Proof = "passkey"       // WebAuthn with user verification
 	ProofUpstream Proof = "openid"        // an OpenID Connect provider
+	ProofKey      Proof = "accesskey"     // a request signed by an access key: no session, nobody present
 	// A personal certificate (PrincipalOf) becomes one more, with the doors that
 	// ask for it.
 )

@@ -84,6 +84,7 @@ type Kind struct {
 	ApprovalClass ApprovalClass
 	Retention     time.Duration // of history; 0 = the default, 400 days; Forever = for ever
 	NodeRoles     []string      // roles of nodes that watch and enforce it
+	Presence      bool          // changed by whoever signed in, never by an access key
 
 	NewSpec   func() any // pointers to the kind's types
 	NewState  func() any // as it is at creation; nil = the kind has no state
@@ -109,6 +110,7 @@ type Claim struct {
 	Value  string
 	Within string // "" = over all tenants; else claims of the same word alone meet
 	Weak   bool   // gives way to one who holds the value, and keeps nobody from it
+	Most   int    // so many records may hold it; 0 = one
 }
 
 // Key is what the claim is held under.

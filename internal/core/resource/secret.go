@@ -5,6 +5,10 @@ package resource
 type Secret struct {
 	Max int // bytes
 
+	// Made = nobody sends a content: the cell makes it, and shows it once to who
+	// asked.
+	Made bool
+
 	// Check judges the content against the record before it is sealed; nil =
 	// anything. It returns what may be known of the content: the fingerprint
 	// of a public half, or "".

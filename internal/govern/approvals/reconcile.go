@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,7 +145,7 @@ func unwarranted(w gate.Warrant, done map[string]bool) string {
 	switch {
 	case w.Broken != "":
 		return w.Broken
-	case w.Founding || len(w.Actor) > 8 && w.Actor[:8] == "Service ":
+	case w.Founding || strings.HasPrefix(w.Actor, "Service platform/"):
 		return ""
 	case p != resource.Platform && w.Request == "":
 		return "" // a tenant's own records go by the tenant's own rules

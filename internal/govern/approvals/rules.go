@@ -73,10 +73,11 @@ type need struct {
 // People implements gate.Need.
 func (n *need) People() []string { return n.people }
 
-// Need implements gate.Approvals. What a service does is not asked about: it
-// acts under a policy of its own, which people approved.
+// Need implements gate.Approvals. What a service of the platform does is not
+// asked about: it is a part of Dun and acts under a policy of its own. A
+// tenant's is a program with a key, and asks as people do.
 func (r Rules) Need(v gate.View, req *gate.Request, wanted []gate.Wanted) (gate.Need, error) {
-	if req.Actor.Principal.Kind == "Service" {
+	if p := req.Actor.Principal; p.Kind == "Service" && p.Tenant == resource.Platform {
 		return nil, nil
 	}
 	n := &need{expires: access.DefaultExpiry}
