@@ -45,7 +45,8 @@ type Sum struct {
 
 // Entry is what one site took since it was told last.
 type Entry struct {
-	Tenant, Site string
+	Tenant string `json:"tenant"`
+	Site   string `json:"site"`
 	Sum
 }
 

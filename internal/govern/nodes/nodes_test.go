@@ -2,8 +2,10 @@ package nodes_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -305,18 +307,28 @@ func TestReportIsStatus(t *testing.T) {
 	w.eventually("silent", func() bool { s := status(); return s.State == "silent" })
 }
 
-// TestOlderNode is the conversation of a node of the release before: stored as
-// it was, with fields that this release may not know, and kinds that it lacks.
+// TestOlderNode replays what a node of the first release with this schema sent:
+// testdata/agent-v1.jsonl is never changed, with fields that this release may
+// not know. Then a node that lacks most kinds takes those that it has.
 func TestOlderNode(t *testing.T) {
 	w := newWorld(t)
 	n := w.node()
-	for _, x := range [][2]string{
-		{nodelink.ReportState, `{"v":1,"version":"0.0.9","epoch":"e","revision":3,"roles":[{"name":"edge","state":"enforcing","revision":3,"mode":"native","interfaces":[],"missing":[],"retired":7}],"endpoints":{},"requests":1,"blocked":0,"retired":"x"}`},
-		{nodelink.Usage, `{"entries":[],"retired":true}`},
-		{nodelink.Challenge, `{"tenant":"acme","host":"a","path":"/","retired":{}}`},
-	} {
-		if _, err := n.call(t, x[0], x[1]); err != nil {
-			t.Errorf("%s: %v", x[0], err)
+	stored, err := os.ReadFile("testdata/agent-v1.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(stored)) {
+		var x struct {
+			Method, Reply string
+			Body          json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(line), &x); err != nil {
+			t.Fatal(err)
+		}
+		got, err := n.call(t, x.Method, string(x.Body))
+		var reply map[string]any
+		if err != nil || json.Unmarshal([]byte(got), &reply) != nil || x.Reply != "" && reply[x.Reply] == nil {
+			t.Errorf("%s: %q %v", x.Method, got, err)
 		}
 	}
 	// It knows sites and tenants alone; the rest is nothing to it.
@@ -333,7 +345,7 @@ func TestOlderNode(t *testing.T) {
 		}
 	}
 	// And a node of another schema is told so.
-	_, err := n.call(t, nodelink.Watch, `{"v":7,"version":"9"}`)
+	_, err = n.call(t, nodelink.Watch, `{"v":7,"version":"9"}`)
 	wantCode(t, "a newer schema", err, fault.Invalid)
 }
 
