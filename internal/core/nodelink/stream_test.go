@@ -19,6 +19,7 @@ type lampSpec struct {
 func lamp() *resource.Kind {
 	return resource.Define(resource.Kind{
 		Name: "Lamp", Plural: "lamps", Short: "lamp", Nav: "edge", Scope: resource.ScopeTenant, Title: resource.T("Lamp", "灯"), Doc: resource.T("Gives light.", "照明。"), Version: 1, NodeRoles: []string{"edge"},
+		Columns:     []resource.Column{{Title: resource.T("Watts", "瓦"), Value: func(o *resource.Object) string { return "" }}},
 		Example:     "kind: Lamp\nmetadata: {tenant: acme, name: hall}\nspec: {watts: 40}\n",
 		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalNone, Retention: resource.Forever,
 	}, resource.Behaviour[lampSpec]{})
