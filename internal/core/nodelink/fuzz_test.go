@@ -13,9 +13,9 @@ import (
 // node, and what is taken never goes back.
 func FuzzStream(f *testing.F) {
 	for _, s := range []string{
-		`{"v":1,"type":"synced","at":"a-5"}`,
-		`{"v":1,"type":"put","at":"a-5","object":{"kind":"Lamp","version":1,"metadata":{"tenant":"acme","name":"x"},"spec":{}}}` + "\n" + `{"v":1,"type":"bookmark","at":"a-6"}`,
-		`{"v":1,"type":"delete","at":"a-7","ref":{"kind":"Lamp","tenant":"acme","name":"x"}}` + "\n" + `{"v":1,"type":"bookmark","at":"a-7"}`,
+		`{"v":1,"type":"synced","at":"a.5"}`,
+		`{"v":1,"type":"put","at":"a.5","object":{"kind":"Lamp","version":1,"metadata":{"tenant":"acme","name":"x"},"spec":{}}}` + "\n" + `{"v":1,"type":"bookmark","at":"a.6"}`,
+		`{"v":1,"type":"delete","at":"a.7","ref":{"kind":"Lamp","tenant":"acme","name":"x"}}` + "\n" + `{"v":1,"type":"bookmark","at":"a.7"}`,
 		`{"v":1,"type":"error","error":{"code":"not_found","en":"gone","zh":"无"}}`,
 		`{"v":1,"type":"gone"}`, `{"v":2}`, `{`, "",
 	} {

@@ -42,7 +42,7 @@ func TestStoredStream(t *testing.T) {
 	defer s.alive.Stop()
 
 	b, err := s.next(l)
-	if err != nil || !b.Reset || !b.Synced || b.At.String() != "e1-9" || len(b.Changes) != 1 {
+	if err != nil || !b.Reset || !b.Synced || b.At.String() != "e1.9" || len(b.Changes) != 1 {
 		t.Fatalf("%+v %v", b, err)
 	}
 	if o := b.Changes[0].Object; o == nil || o.Spec.(*lampSpec).Watts != 40 || o.Metadata.Tenant != "acme" {
