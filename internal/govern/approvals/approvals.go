@@ -196,7 +196,7 @@ func (w *watch) replay(ctx context.Context, o *resource.Object) {
 	}
 	s := &access.ChangeRequestStatus{Replayed: r.Decisions, Days: replayDays, Different: len(r.Denied) + len(r.Allowed), Denied: shown(r.Denied), Allowed: shown(r.Allowed)}
 	if done, err := w.opt.Gate.SetStatus(ctx, w.actor, o.Ref(), s); err == nil {
-		o.Status = done.Status
+		w.requests[plain(o.Ref())] = done
 	}
 }
 
