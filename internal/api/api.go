@@ -68,6 +68,7 @@ type API struct {
 	spec     *spec
 	watchers chan struct{} // a place for each watcher
 	thrift   thrift
+	pace     pace
 	life     context.Context
 	stop     context.CancelFunc
 }
@@ -87,7 +88,7 @@ func New(opt Options) *API {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &API{opt: opt, spec: newSpec(opt.Version), watchers: make(chan struct{}, maxWatchers)}
+	a := &API{opt: opt, spec: newSpec(opt.Version), watchers: make(chan struct{}, maxWatchers), pace: pace{by: map[string]*tokens{}}}
 	a.life, a.stop = context.WithCancel(context.Background())
 	a.spec.schemas(opt.Gate.Registry())
 	for _, o := range a.system() {
@@ -147,6 +148,12 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, o *operation) {
 	if err := c.authenticate(o); err != nil {
 		c.fail(err)
 		return
+	}
+	if tenant := c.actor.Principal.Tenant; tenant != "" {
+		if err := a.pace.take(tenant, a.opt.Gate.Requests(tenant), a.opt.Now()); err != nil {
+			c.fail(err)
+			return
+		}
 	}
 	if err := c.checkQuery(o); err != nil {
 		c.fail(err)

@@ -68,7 +68,7 @@ const asJSON = "Content-Type: application/json"
 func (d *door) tenantWithAnn(tenant string) (session string) {
 	d.t.Helper()
 	for path, body := range map[string]string{
-		"/api/v1/platform/tenants/" + tenant: `{"kind":"Tenant","metadata":{},"spec":{}}`,
+		"/api/v1/platform/tenants/" + tenant: `{"kind":"Tenant","metadata":{},"spec":{"limits":{"requests":100000}}}`,
 	} {
 		if a := d.call("PUT", path, body); a.status != 201 {
 			d.t.Fatalf("%d %s", a.status, a.body)

@@ -25,7 +25,7 @@ func TestATenantSeesNothingOfAnother(t *testing.T) {
 		}
 	}
 	for _, tenant := range []string{"acme", "beta"} {
-		put("/api/v1/platform/tenants/"+tenant, `{"kind":"Tenant","metadata":{"tenant":"platform","name":"`+tenant+`"},"spec":{}}`)
+		put("/api/v1/platform/tenants/"+tenant, `{"kind":"Tenant","metadata":{"tenant":"platform","name":"`+tenant+`"},"spec":{"limits":{"requests":100000}}}`)
 	}
 	put("/api/v1/acme/users/ann", `{"kind":"User","metadata":{"tenant":"acme","name":"ann"},"spec":{}}`)
 	put("/api/v1/acme/policies/all", `{"kind":"Policy","metadata":{"tenant":"acme","name":"all"},"spec":{"cedar":"permit (principal == User::\"acme/ann\", action, resource);"}}`)

@@ -22,6 +22,7 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/deposit"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -64,6 +65,9 @@ type Options struct {
 	TestOrigin func(ctx context.Context, tenant string, o Origin) (OriginAnswer, error)
 	// UploadCertificate keeps a certificate with its key, both in PEM.
 	UploadCertificate func(ctx context.Context, actor identity.Actor, tenant, name, chainPEM, keyPEM string) error
+	// MakeSecret carries out a verb whose secret the cell makes, and gives it, this
+	// once.
+	MakeSecret func(ctx context.Context, req deposit.Request) (*resource.Object, string, error)
 }
 
 // Console is the handler of the pages.

@@ -63,7 +63,7 @@ func (c *Console) record(v *visit) error {
 func (v *visit) detail(k *resource.Kind, o *resource.Object) (*detail, error) {
 	names := []string{"update", "delete"}
 	for i := range k.Verbs {
-		if k.Verbs[i].ForPeople() {
+		if k.Verbs[i].ForPeople() || v.c.makes(&k.Verbs[i]) {
 			names = append(names, k.Verbs[i].Name)
 		}
 	}
@@ -313,18 +313,30 @@ func (c *Console) act(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if !verb.ForPeople() {
+	made := c.makes(verb)
+	if !verb.ForPeople() && !made {
 		return nothingHere()
 	}
 	path := recordPath(k, o.Metadata.Tenant, o.Metadata.Name)
 	d := &draft{kind: k, verb: verb, object: o, inputs: verb.Inputs(), prefix: "input", revision: o.Metadata.Revision, wrong: map[string]string{}}
+	if made {
+		d.inputs = nil
+	}
 	d.values = valuesOf(d.inputs, nil, d.prefix)
 	if v.r.Method == http.MethodPost {
 		if err := v.r.ParseForm(); err != nil {
 			return fault.New(fault.Invalid, "the form cannot be read, or is too large", "表单无法读取或过大").Because(err)
 		}
 		d.take(v.r.PostForm)
-		if _, rows := d.values.edit(v.r.PostForm.Get("do")); !rows {
+		if made {
+			err := c.makeSecret(v, d)
+			if err == nil {
+				return nil
+			}
+			if err := v.blame(d, err); err != nil {
+				return err
+			}
+		} else if _, rows := d.values.edit(v.r.PostForm.Get("do")); !rows {
 			_, err := c.opt.Gate.Apply(v.r.Context(), gate.Request{Actor: v.actor, Reason: d.reason, Changes: []gate.Change{
 				{Op: gate.Act, Ref: o.Ref(), Verb: verb.Name, Input: d.values.tree(d.inputs, d.prefix), Revision: d.revision}}})
 			if err == nil {

@@ -130,8 +130,17 @@ func (g *Gate) meaning(s *state, req *Request, p *plan, rev uint64, at int64) er
 	return placed(s, p)
 }
 
-// placed refuses a claim that another record holds.
+// placed refuses a claim that another record holds, and what its tenant has no
+// room for.
 func placed(s *state, p *plan) error {
+	if p.old == nil {
+		if err := s.room(p.kind, p.next.Metadata.Tenant); err != nil {
+			return err
+		}
+	}
+	if err := s.limited(p); err != nil {
+		return err
+	}
 	if c, taken := s.taken(p.kind, p.next); taken {
 		if c.Most > 0 {
 			return fault.New(fault.Exhausted, "%s: %s has %d already, and no more are allowed; delete or disable one first", "%s:%s 已有 %d 个,达到上限;请先删除或停用一个", c.Path, c.Value, c.Most)

@@ -20,6 +20,7 @@ type state struct {
 	reg    *resource.Registry
 	trees  map[string]*btree.BTreeG[*resource.Object] // by kind, ordered by tenant and name
 	claims *btree.BTreeG[claim]
+	counts *btree.BTreeG[count]
 	links  *btree.BTreeG[link] // what records need of each other, by what is needed
 	snap   *policy.Snapshot
 	ruled  uint64 // revision since which snap is in force; at a start that of the start
@@ -42,7 +43,7 @@ func objectLess(a, b *resource.Object) bool {
 }
 
 func newState(reg *resource.Registry, at resource.Position, time int64) *state {
-	s := &state{reg: reg, trees: map[string]*btree.BTreeG[*resource.Object]{}, claims: btree.NewG(treeDegree, claimLess), links: btree.NewG(treeDegree, linkLess), ruled: at.Revision, at: at, time: time}
+	s := &state{reg: reg, trees: map[string]*btree.BTreeG[*resource.Object]{}, claims: btree.NewG(treeDegree, claimLess), counts: btree.NewG(treeDegree, countLess), links: btree.NewG(treeDegree, linkLess), ruled: at.Revision, at: at, time: time}
 	for _, k := range reg.All() {
 		s.trees[k.Name] = btree.NewG(treeDegree, objectLess)
 	}
@@ -57,7 +58,7 @@ func (s *state) fork() *state {
 	for k, t := range c.trees {
 		c.trees[k] = t.Clone()
 	}
-	c.claims, c.links = s.claims.Clone(), s.links.Clone()
+	c.claims, c.counts, c.links = s.claims.Clone(), s.counts.Clone(), s.links.Clone()
 	return &c
 }
 
@@ -71,8 +72,11 @@ func (s *state) get(kind, tenant, name string) *resource.Object {
 }
 
 func (s *state) put(o *resource.Object) {
-	old, _ := s.trees[o.Kind].ReplaceOrInsert(o)
+	old, replaced := s.trees[o.Kind].ReplaceOrInsert(o)
 	s.forget(old)
+	if !replaced {
+		s.count(o, 1)
+	}
 	k, err := s.reg.Kind(o.Kind)
 	if err != nil {
 		return
@@ -88,8 +92,11 @@ func (s *state) put(o *resource.Object) {
 }
 
 func (s *state) remove(o *resource.Object) {
-	old, _ := s.trees[o.Kind].Delete(o)
+	old, gone := s.trees[o.Kind].Delete(o)
 	s.forget(old)
+	if gone {
+		s.count(old, -1)
+	}
 }
 
 // forget drops what o claimed and needed.

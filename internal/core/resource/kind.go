@@ -85,6 +85,7 @@ type Kind struct {
 	Retention     time.Duration // of history; 0 = the default, 400 days; Forever = for ever
 	NodeRoles     []string      // roles of nodes that watch and enforce it
 	Presence      bool          // changed by whoever signed in, never by an access key
+	Own           bool          // Dun itself makes the records: no quota counts them
 
 	NewSpec   func() any // pointers to the kind's types
 	NewState  func() any // as it is at creation; nil = the kind has no state
@@ -100,6 +101,7 @@ type Kind struct {
 	cedar    func(*Object) string
 	grants   func(*Object) []Grant
 	disabled func(*Object) bool
+	quota    func(*Object) Quota
 	access   bool
 }
 
@@ -146,6 +148,15 @@ type Behaviour[S any] struct {
 	Cedar    func(m *Metadata, s *S) string  // policies in Cedar
 	Grants   func(m *Metadata, s *S) []Grant // roles handed out
 	Disabled func(m *Metadata, s *S) bool    // the record is a principal; true = refused everywhere
+
+	Quota func(m *Metadata, s *S) Quota // the record is a tenant
+}
+
+// Quota is how much a tenant may have; 0 = without a limit.
+type Quota struct {
+	Records  int            // of all kinds that people make
+	Each     map[string]int // of a kind, by its short name
+	Requests int            // of the API a second
 }
 
 // Grant gives a principal a role.
@@ -170,6 +181,7 @@ func Define[S any](k Kind, b Behaviour[S]) *Kind {
 	k.cedar = ask(b.Cedar)
 	k.grants = ask(b.Grants)
 	k.disabled = ask(b.Disabled)
+	k.quota = ask(b.Quota)
 	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil
 	return &k
 }
@@ -203,3 +215,6 @@ func (k *Kind) Grants(o *Object) []Grant { return k.grants(o) }
 
 // Disabled reports whether o is a principal that is refused everywhere.
 func (k *Kind) Disabled(o *Object) bool { return k.disabled(o) }
+
+// Quota is what the tenant o may have.
+func (k *Kind) Quota(o *Object) Quota { return k.quota(o) }

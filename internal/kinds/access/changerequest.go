@@ -182,7 +182,7 @@ spec:
   changes:
     - {op: put, kind: Role, tenant: platform, name: watch, action: create, content: '{"kind":"Role","metadata":{"tenant":"platform","name":"watch"},"spec":{"description":"Watches"}}'}
 `,
-		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalNone, Presence: true, Retention: resource.Forever,
+		Own: true, Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalNone, Presence: true, Retention: resource.Forever,
 		NewState: func() any { return &ChangeRequestState{Phase: PhaseOpen} }, NewStatus: func() any { return new(ChangeRequestStatus) }, StatusOwner: ApprovalService,
 		Settle: func(old, next *resource.Object) any {
 			if old != nil {

@@ -53,7 +53,7 @@ func Incident() *resource.Kind {
 metadata: {tenant: platform, name: odd-logins}
 spec: {title: Odd logins at night, severity: medium, cause: report, start: 2026-11-25T02:00:00Z}
 `,
-		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalNone, Retention: resource.Forever,
+		Own: true, Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalNone, Retention: resource.Forever,
 		NewState: func() any { return &IncidentState{Phase: "open"} },
 		Verbs: []resource.Verb{resource.On(
 			resource.Verb{Name: "close", Title: resource.T("Close", "关闭"), Doc: resource.T("Says what it was and what was done.", "说明原因及处置。")},

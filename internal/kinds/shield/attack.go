@@ -65,7 +65,7 @@ spec:
   vectors: [web]
   start: 2026-11-01T03:00:00Z
 `,
-		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalNone,
+		Own: true, Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalNone,
 		NewState: func() any { return new(AttackState) }, NewStatus: func() any { return new(AttackStatus) }, StatusOwner: AttackOwner,
 		Verbs: []resource.Verb{resource.On(
 			resource.Verb{Name: "end", Title: resource.T("End", "结束"), Doc: resource.T("Says that the attack is over.", "表明攻击已结束。")},

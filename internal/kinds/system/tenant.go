@@ -3,6 +3,7 @@
 package system
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,6 +15,45 @@ import (
 type TenantSpec struct {
 	Title          string   `json:"title,omitempty" max:"128" en:"Title" zh:"名称" help:"Name for people" help_zh:"供人阅读的名称"`
 	OriginNetworks []string `json:"originNetworks,omitempty" max:"64" each:"max:'64'" en:"Origin networks" zh:"源站网段" help:"Private networks that the tenant's origins may lie in; none by default" help_zh:"租户源站可使用的私有网段;默认没有"`
+
+	Limits *TenantLimits `json:"limits,omitempty" en:"Limits" zh:"限额" help:"How much the tenant may have" help_zh:"租户可使用的数量"`
+}
+
+// TenantLimits bound what a tenant may keep and ask. The platform has only those
+// that are given.
+type TenantLimits struct {
+	Records  int         `json:"records,omitempty" min:"1" max:"1000000" en:"Records" zh:"记录" help:"Of all kinds together but those that Dun makes by itself; default 100000" help_zh:"各类记录合计(Dun 自动生成的除外);默认 100000"`
+	Each     []KindLimit `json:"each,omitempty" max:"64" en:"Of a kind" zh:"按类型"`
+	Requests int         `json:"requests,omitempty" min:"1" max:"100000" en:"Requests" zh:"请求" help:"Of the API a second, twice as many at once; default 200" help_zh:"每秒 API 请求数,瞬时可达两倍;默认 200"`
+}
+
+// KindLimit bounds the records of one kind.
+type KindLimit struct {
+	Kind string `json:"kind" required:"true" format:"name" en:"Kind" zh:"类型" help:"As it is typed, as in site" help_zh:"类型的短名,例如 site"`
+	Most int    `json:"most" required:"true" min:"1" max:"1000000" en:"At most" zh:"至多"`
+}
+
+// Limits of a tenant that names none.
+const (
+	DefaultRecords  = 100_000
+	DefaultRequests = 200
+)
+
+// Quota is what the limits come to.
+func (s *TenantSpec) Quota(name string) resource.Quota {
+	q := resource.Quota{Records: DefaultRecords, Requests: DefaultRequests}
+	if name == resource.Platform {
+		q = resource.Quota{}
+	}
+	if s.Limits == nil {
+		return q
+	}
+	q.Records, q.Requests = cmp.Or(s.Limits.Records, q.Records), cmp.Or(s.Limits.Requests, q.Requests)
+	q.Each = map[string]int{}
+	for _, l := range s.Limits.Each {
+		q.Each[l.Kind] = l.Most
+	}
+	return q
 }
 
 // Tenant declares the kind.
@@ -34,9 +74,19 @@ metadata: {tenant: platform, name: acme}
 spec:
   title: Acme Ltd
   originNetworks: [10.20.0.0/16]
+  limits: {records: 1000, each: [{kind: site, most: 20}], requests: 50}
 `,
 		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"edge"},
-	}, resource.Behaviour[TenantSpec]{Validate: func(_ *resource.Metadata, s *TenantSpec, r *resource.Report) {
+	}, resource.Behaviour[TenantSpec]{Quota: func(m *resource.Metadata, s *TenantSpec) resource.Quota { return s.Quota(m.Name) }, Validate: func(_ *resource.Metadata, s *TenantSpec, r *resource.Report) {
+		if s.Limits != nil {
+			seen := map[string]bool{}
+			for i, l := range s.Limits.Each {
+				if seen[l.Kind] {
+					r.Add(fmt.Sprintf("spec.limits.each[%d]", i), "the kind is given twice", "类型重复")
+				}
+				seen[l.Kind] = true
+			}
+		}
 		for i, n := range s.OriginNetworks {
 			if p, err := netip.ParsePrefix(n); err != nil || p.Masked() != p || p.Bits() < 8 {
 				r.Add(fmt.Sprintf("spec.originNetworks[%d]", i), "%q is not a network of /8 or smaller, as in 10.20.0.0/16", "%q 不是有效网段(须不大于 /8,例如 10.20.0.0/16)", n)
