@@ -5,6 +5,7 @@ package kinds
 import (
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/access"
+	"github.com/dun-sec/dun/internal/kinds/data"
 	"github.com/dun-sec/dun/internal/kinds/edge"
 	"github.com/dun-sec/dun/internal/kinds/response"
 	"github.com/dun-sec/dun/internal/kinds/shield"
@@ -20,6 +21,11 @@ func All() []*resource.Kind {
 		edge.Ban(),
 		shield.Attack(),
 		response.Incident(),
+		data.DataClass(),
+		data.DataType(),
+		data.DataAsset(),
+		data.LegalHold(),
+		data.ThirdPartyDuty(),
 		system.Tenant(),
 		system.Node(),
 		system.Token(),

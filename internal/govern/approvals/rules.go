@@ -76,6 +76,10 @@ func (n *need) People() []string { return n.people }
 // Need implements gate.Approvals. What a service does is not asked about: it
 // acts under a policy of its own, which people approved.
 func (r Rules) Need(v gate.View, req *gate.Request, wanted []gate.Wanted) (gate.Need, error) {
+	lowered, err := lowering(v, req, wanted)
+	if err != nil {
+		return nil, err
+	}
 	if req.Actor.Principal.Kind == "Service" {
 		return nil, nil
 	}
@@ -94,6 +98,10 @@ func (r Rules) Need(v gate.View, req *gate.Request, wanted []gate.Wanted) (gate.
 			}
 			return true
 		})
+	}
+	if lowered != "" {
+		n.rules = append(n.rules, lowered)
+		n.steps = append(n.steps, access.RequestStep{Rule: lowered, Step: access.ApprovalStep{Name: "second-person", Roles: []string{"operator", "security"}}})
 	}
 	switch {
 	case !r.Founding(v) || req.Ask:
