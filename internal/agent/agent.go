@@ -36,6 +36,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/core/views"
 	"github.com/dun-sec/dun/internal/govern/approvals"
+	"github.com/dun-sec/dun/internal/govern/classes"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/govern/nodes"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
@@ -305,6 +306,7 @@ func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
+	list = append(list, classes.Checks(g, dayzero.Operator)...)
 	list = append(list, approvals.AccessChecks(g, dayzero.Operator, c.opt.Now)...)
 	return assurance.NewRegistry(nodeName, g.RecordCheck, c.opt.Now, list...)
 }
