@@ -37,6 +37,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/views"
 	"github.com/dun-sec/dun/internal/govern/accesskeys"
 	"github.com/dun-sec/dun/internal/govern/approvals"
+	"github.com/dun-sec/dun/internal/govern/classes"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/govern/nodes"
 	"github.com/dun-sec/dun/internal/govern/releases"
@@ -310,6 +311,7 @@ func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
+	list = append(list, classes.Checks(g, dayzero.Operator)...)
 	list = append(list, approvals.AccessChecks(g, dayzero.Operator, c.opt.Now)...)
 	list = append(list, releases.Check(g, dayzero.Operator, c.opt.Now))
 	return assurance.NewRegistry(nodeName, g.RecordCheck, c.opt.Now, list...)

@@ -6,6 +6,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/access"
 	"github.com/dun-sec/dun/internal/kinds/build"
+	"github.com/dun-sec/dun/internal/kinds/data"
 	"github.com/dun-sec/dun/internal/kinds/edge"
 	"github.com/dun-sec/dun/internal/kinds/response"
 	"github.com/dun-sec/dun/internal/kinds/shield"
@@ -22,6 +23,11 @@ func All() []*resource.Kind {
 		shield.Attack(),
 		response.Incident(),
 		build.Release(),
+		data.DataClass(),
+		data.DataType(),
+		data.DataAsset(),
+		data.LegalHold(),
+		data.ThirdPartyDuty(),
 		system.Tenant(),
 		system.Node(),
 		system.Token(),

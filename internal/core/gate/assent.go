@@ -118,6 +118,9 @@ func (v View) Grants(o *resource.Object) []resource.Grant {
 	return k.Grants(o)
 }
 
+// Class is the class of data that a record has, or would have, in force.
+func (v View) Class(o *resource.Object) policy.Class { return v.s.snap.Class(o) }
+
 // Deed is who did something to a record, and by which approved request.
 type Deed struct {
 	Actor   string // as in "User platform/operator"

@@ -102,7 +102,7 @@ func actionOf(c *Change, old *resource.Object) string {
 // meaning validates what may be written and completes its metadata.
 func (g *Gate) meaning(s *state, req *Request, p *plan, rev uint64, at int64) error {
 	if p.next == nil {
-		return deletable(p.kind, p.old)
+		return s.deletable(p.kind, p.old, g.opt.Now())
 	}
 	if err := p.kind.Validate(p.next); err != nil {
 		return err
@@ -119,7 +119,7 @@ func (g *Gate) meaning(s *state, req *Request, p *plan, rev uint64, at int64) er
 			return err
 		}
 		if m.Deleting != nil { // of a record that is still there
-			if err := deletable(p.kind, p.old); err != nil {
+			if err := s.deletable(p.kind, p.old, g.opt.Now()); err != nil {
 				return err
 			}
 		}
@@ -150,9 +150,21 @@ func placed(s *state, p *plan) error {
 	return nil
 }
 
-func deletable(k *resource.Kind, o *resource.Object) error {
+func (s *state) deletable(k *resource.Kind, o *resource.Object, at time.Time) error {
 	if k.Name == "Tenant" && o.Metadata.Name == resource.Platform {
 		return fault.New(fault.Invalid, "the tenant platform is the operator's own and stays", "租户 platform 属于运营方,不能删除")
+	}
+	if err := s.held(o); err != nil {
+		return err
+	}
+	if k.Holds(o) != nil {
+		return fault.New(fault.Conflict, "%s holds; lift it first", "%s 仍在生效;请先解除", o.Ref())
+	}
+	if a := k.Asset(o); a != nil && a.Of.Name == "" {
+		d := s.snap.Data(o)
+		if until := o.Metadata.Created.Add(d.RetentionMin); d.RetentionMin > 0 && at.Before(until) {
+			return fault.New(fault.Conflict, "data of the type %s are kept until %s (%s)", "数据类型 %s 的数据须保留至 %s(%s)", d.Type, until.UTC().Format(time.RFC3339), strings.Join(d.Laws, ", "))
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +57,7 @@ func (g *Gate) Erase(ctx context.Context, a identity.Actor, ref resource.Ref, re
 	if strings.TrimSpace(reason) == "" || len(reason) > maxReason {
 		return rep, fault.New(fault.Invalid, "an erasure needs a reason of at most %d bytes", "抹除需要理由,至多 %d 字节", maxReason)
 	}
-	rows, err := g.versionsToErase(ctx, k, ref)
+	rows, were, err := g.versionsToErase(ctx, k, ref)
 	if err != nil {
 		return rep, err
 	}
@@ -65,6 +66,11 @@ func (g *Gate) Erase(ctx context.Context, a identity.Actor, ref resource.Ref, re
 		m.run = func(b *build) error {
 			if b.state.get(k.Name, ref.Tenant, ref.Name) != nil && ref.UID == "" {
 				return stillThere(ref)
+			}
+			for _, o := range were {
+				if err := b.state.held(o); err != nil {
+					return err
+				}
 			}
 			return b.erase(a, k, ref.Tenant, part, reason)
 		}
@@ -80,26 +86,37 @@ func stillThere(ref resource.Ref) error {
 	return fault.New(fault.Conflict, "%s is still there; delete it first, or name the uid of the one that is gone", "%s 仍存在;请先删除,或指明已删除记录的 uid", key(ref))
 }
 
-// versionsToErase lists the rows of the records that are gone, oldest first.
-func (g *Gate) versionsToErase(ctx context.Context, k *resource.Kind, ref resource.Ref) ([]store.Change, error) {
+// versionsToErase lists the rows of the records that are gone, oldest first,
+// and what they were, one for each set of labels.
+func (g *Gate) versionsToErase(ctx context.Context, k *resource.Kind, ref resource.Ref) ([]store.Change, []*resource.Object, error) {
 	live := g.state.Load().get(k.Name, ref.Tenant, ref.Name)
 	if live != nil && (ref.UID == "" || ref.UID == live.Metadata.UID) {
-		return nil, stillThere(ref)
+		return nil, nil, stillThere(ref)
 	}
 	var out []store.Change
+	var were []*resource.Object
 	for before := uint64(0); ; {
 		rows, err := g.store.History(ctx, k.Name, ref.Tenant, ref.Name, before, leafPage)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, c := range rows {
+			if c.Data != nil {
+				o, err := g.opt.Registry.Load(c.Data)
+				if err != nil {
+					return nil, nil, err
+				}
+				if !slices.ContainsFunc(were, func(w *resource.Object) bool { return maps.Equal(w.Metadata.Labels, o.Metadata.Labels) }) {
+					were = append(were, o)
+				}
+			}
 			if (ref.UID == "" || c.UID == ref.UID) && (live == nil || c.UID != live.Metadata.UID) {
 				c.Data = nil
 				out = append(out, c)
 			}
 		}
 		if len(out) > eraseAtOnce {
-			return nil, fault.New(fault.Exhausted, "more than %d versions; erase by uid", "版本超过 %d 个;请按 uid 抹除", eraseAtOnce)
+			return nil, nil, fault.New(fault.Exhausted, "more than %d versions; erase by uid", "版本超过 %d 个;请按 uid 抹除", eraseAtOnce)
 		}
 		if len(rows) < leafPage {
 			break
@@ -107,10 +124,10 @@ func (g *Gate) versionsToErase(ctx context.Context, k *resource.Kind, ref resour
 		before = rows[len(rows)-1].Revision
 	}
 	if len(out) == 0 {
-		return nil, notFound(ref)
+		return nil, nil, notFound(ref)
 	}
 	slices.Reverse(out)
-	return out, nil
+	return out, were, nil
 }
 
 func (b *build) erase(a identity.Actor, k *resource.Kind, tenant string, rows []store.Change, reason string) error {

@@ -63,6 +63,9 @@ func known(k *resource.Kind, kind, verb string, whole bool) bool {
 	if whole {
 		return slices.Contains(policy.TenantActions(), kind+"."+verb)
 	}
+	if k.Name == policy.AssetKind && slices.Contains(resource.DataActs(), verb) && policy.DataAction(verb) == kind+"."+verb {
+		return true
+	}
 	return kind == strings.ToLower(k.Name) && slices.Contains(policy.Actions(k), verb)
 }
 

@@ -55,6 +55,9 @@ func (g *Gate) grounded(s *state, a identity.Actor, p *plan) error {
 	}
 	for _, ref := range p.kind.Refs(p.next) {
 		to := key(ref.To)
+		if back := s.comesBack(key(p.next.Ref()), ref); back != "" {
+			r.Add(ref.Path, "comes back to where it begins: %s", "形成循环:%s", back)
+		}
 		if had[to] {
 			continue // it was checked when it was written, perhaps by somebody else
 		}

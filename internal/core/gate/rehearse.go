@@ -11,6 +11,8 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/gate/internal/store"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/policy"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
@@ -23,10 +25,23 @@ var errRehearsed = errors.New("rehearsed")
 // and the record that asks is there for the next one. Refusals are noted as if
 // they had been meant.
 func (g *Gate) Rehearse(ctx context.Context, f func(try func(Request) ([]Result, error)) error) error {
+	return g.RehearseData(ctx, func(r Rehearsal) error { return f(r.Try) })
+}
+
+// Rehearsal is what a rehearsal can do; all of it is undone.
+type Rehearsal struct {
+	Try     func(Request) ([]Result, error)                       // carries out a request, or waits
+	Arrange func(Request) ([]Result, error)                       // the same, as if others had assented
+	Handle  func(identity.Actor, resource.Ref, string, Use) error // asks for an act on data
+	Class   func(resource.Ref) (c policy.Class, there bool)       // the class in force of a record
+}
+
+// RehearseData is Rehearse with acts on data.
+func (g *Gate) RehearseData(ctx context.Context, f func(Rehearsal) error) error {
 	var failed error
 	m := &member{ctx: ctx, done: make(chan struct{})}
 	m.run = func(b *build) error {
-		failed = f(func(req Request) ([]Result, error) {
+		carry := func(req Request) ([]Result, error) {
 			if err := g.checkRequest(&req); err != nil {
 				return nil, err
 			}
@@ -41,6 +56,22 @@ func (g *Gate) Rehearse(ctx context.Context, f func(try func(Request) ([]Result,
 				return nil, out[0].waits
 			}
 			return out, nil
+		}
+		failed = f(Rehearsal{
+			Try: carry,
+			Arrange: func(req Request) ([]Result, error) {
+				req.approved = []identity.Actor{}
+				return carry(req)
+			},
+			Handle: func(a identity.Actor, ref resource.Ref, act string, use Use) error {
+				return g.handle(b.state, a, ref, act, use)
+			},
+			Class: func(ref resource.Ref) (policy.Class, bool) {
+				if o := b.state.get(ref.Kind, ref.Tenant, ref.Name); o != nil {
+					return b.state.snap.Class(o), true
+				}
+				return policy.Class{}, false
+			},
 		})
 		b.access = false
 		return errRehearsed

@@ -81,7 +81,7 @@ func (g *Gate) expireKind(ctx context.Context, k *resource.Kind) (dropped int, e
 	if life == 0 {
 		life = historyLife
 	}
-	if life == resource.Forever {
+	if life == resource.Forever || g.state.Load().holds(k.Name) {
 		return 0, nil
 	}
 	before := g.opt.Now().Add(-life).UnixMicro()

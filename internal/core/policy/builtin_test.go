@@ -17,7 +17,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	access := []string{"Tenant", "User", "Role", "RoleBinding", "Policy", "ApprovalRule"}
+	access := []string{"Tenant", "User", "Role", "RoleBinding", "Policy", "ApprovalRule", "DataClass"}
 	for _, tt := range []struct {
 		service string
 		may     func(tenant, kind, verb string) bool

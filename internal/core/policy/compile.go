@@ -22,12 +22,16 @@ type Snapshot struct {
 
 	// Tokens that change when rules, or who has which role, moved.
 	ruled, granted *edit
+	// Tokens that change when classes, or types and assets, moved.
+	classed, placed *edit
 }
 
 // record is one record that moves policy, and the rules of its text.
 type record struct {
 	object *resource.Object
 	rules  []*rule
+	class  *resource.Class // of a class of data
+	terms  *resource.Terms // of a type of data
 }
 
 // person is what is known of somebody who can act, or who has a role.
@@ -48,7 +52,7 @@ const roleKind = "Role"
 func newSnapshot(f *fixed) *Snapshot {
 	return &Snapshot{
 		fixed: f, tenants: newTable[string, *node](), records: newTable[cedar.EntityUID, *record](), people: newTable[cedar.EntityUID, *person](),
-		ruled: &edit{}, granted: &edit{},
+		ruled: &edit{}, granted: &edit{}, classed: &edit{}, placed: &edit{},
 	}
 }
 
@@ -134,12 +138,41 @@ func (e *editor) apply(c *Compiler, ref resource.Ref, o *resource.Object) error 
 			p.record = o
 		}
 	}
+	e.class(k, next, o, old.object)
 	if o == nil {
 		e.records.remove(u)
 	} else if k.Access() {
 		e.records.set(u, next)
 	}
 	return nil
+}
+
+// class takes over what a record says about data.
+func (e *editor) class(k *resource.Kind, next *record, o, old *resource.Object) {
+	if o != nil {
+		next.class, next.terms = k.Class(o), k.Terms(o)
+	}
+	if next.class != nil || old != nil && k.Class(old) != nil {
+		e.next.classed = e.by
+	} else if next.terms != nil || k.Data() || old != nil && k.Terms(old) != nil {
+		e.next.placed = e.by
+	}
+}
+
+// reclass makes people anew whose records have a label of a class: what it
+// means has moved.
+func (e *editor) reclass() {
+	var stale []cedar.EntityUID
+	for _, shard := range e.people.shards {
+		for u, p := range shard {
+			if p.record != nil && p.record.Metadata.Labels[resource.LabelClass] != "" {
+				stale = append(stale, u)
+			}
+		}
+	}
+	for _, u := range stale {
+		e.person(u)
+	}
 }
 
 // rulesOf parses what o adds, unless old says the same already.
@@ -219,6 +252,11 @@ func (e *editor) person(u cedar.EntityUID) *person {
 }
 
 func (e *editor) done() *Snapshot {
+	s := e.next
+	s.records = e.records.table
+	if s.classed == e.by {
+		e.reclass()
+	}
 	for u, p := range e.touched {
 		if p.record == nil && !p.disabled && len(p.grants) == 0 {
 			e.people.remove(u)
@@ -226,7 +264,7 @@ func (e *editor) done() *Snapshot {
 		}
 		p.entity, p.up = cedar.Entity{}, nil
 		if p.record != nil {
-			p.entity = entityOf(p.record, everything())
+			p.entity = s.entityOf(p.record, everything())
 			p.up = tenantOf(p.record)
 		}
 		p.entity.UID = u
@@ -238,9 +276,13 @@ func (e *editor) done() *Snapshot {
 		p.entity.Parents = cedar.NewEntityUIDSet(p.up...)
 		e.people.set(u, p)
 	}
-	s := e.next
-	s.tenants, s.records, s.people = e.tenants.table, e.records.table, e.people.table
+	s.tenants, s.people = e.tenants.table, e.people.table
 	return &s
+}
+
+// data reports whether one of the kinds is data.
+func (s *Snapshot) data(kinds []string) bool {
+	return slices.ContainsFunc(kinds, func(name string) bool { return s.fixed.data[name] != nil })
 }
 
 // Same reports whether two snapshots are one, so that a decision made by the
@@ -254,7 +296,7 @@ func (s *Snapshot) SameFor(o *Snapshot, principal resource.Ref, kinds ...string)
 	if s == o {
 		return true
 	}
-	if o == nil || s.ruled != o.ruled || s.others > 0 {
+	if o == nil || s.ruled != o.ruled || s.others > 0 || s.classed != o.classed || s.placed != o.placed && s.data(kinds) {
 		return false
 	}
 	if s.granted != o.granted {

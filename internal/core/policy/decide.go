@@ -20,6 +20,11 @@ type Context struct {
 	Time          time.Time
 	Request       string
 	ChangeRequest string
+
+	// Of an act on data, as the door says it; "" = not said, which permits nothing.
+	Purpose   string // what it is for
+	Region    string // from where, or to where, it is done
+	Recipient string // to whom data are shared
 }
 
 // Query is one question.

@@ -17,6 +17,10 @@ func withPolicy(t *testing.T, cedar string) *policy.Snapshot {
 	t.Helper()
 	reg, c := setup(t)
 	snap, err := c.Compile(slices.Values(objects(t, reg, `
+kind: DataClass
+metadata: {tenant: platform, name: test}
+spec: {title: Test, level: 2}
+---
 kind: User
 metadata: {tenant: platform, name: ann, labels: {team: web}}
 spec: {email: ann@dun.test}

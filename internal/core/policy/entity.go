@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -12,10 +11,6 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/resource"
 )
-
-// HighestClass is the data class of whatever carries no label: absent means
-// the highest (design section 2).
-const HighestClass = "production"
 
 // uid is the Cedar name of a record. A tenant has one name, whether it is the
 // record that is meant or what other records are in.
@@ -37,15 +32,23 @@ func isPrincipal(kind string) bool { return slices.Contains(Principals(), kind) 
 
 // fixed are the entities that every decision shares.
 type fixed struct {
-	read, write cedar.EntityUID // the groups of actions
-	reads       cedar.EntityUIDSet
-	writes      cedar.EntityUIDSet
-	tenantSpec  cedar.Record // of a tenant that is asked about as a whole
+	data       map[string]*resource.Kind  // kinds that are data
+	groups     map[string]cedar.EntityUID // of actions
+	parents    map[cedar.EntityUID]cedar.EntityUIDSet
+	tenantSpec cedar.Record // of a tenant that is asked about as a whole
 }
 
 func fixedEntities(reg *resource.Registry) *fixed {
-	f := &fixed{read: cedar.NewEntityUID("Action", "read"), write: cedar.NewEntityUID("Action", "write")}
-	f.reads, f.writes = cedar.NewEntityUIDSet(f.read), cedar.NewEntityUIDSet(f.write)
+	f := &fixed{data: map[string]*resource.Kind{}, groups: map[string]cedar.EntityUID{}, parents: map[cedar.EntityUID]cedar.EntityUIDSet{}}
+	for _, name := range groups() {
+		u := cedar.NewEntityUID("Action", cedar.String(name))
+		f.groups[name], f.parents[u] = u, cedar.NewEntityUIDSet(u)
+	}
+	for _, k := range reg.All() {
+		if k.Data() {
+			f.data[k.Name] = k
+		}
+	}
 	if k, err := reg.Kind("Tenant"); err == nil {
 		f.tenantSpec = specRecord(k.NewSpec())
 	}
@@ -70,10 +73,7 @@ type entities struct {
 }
 
 func (s *Snapshot) entities(q *Query) *entities {
-	e := &entities{snap: s, principal: refUID(q.Principal), action: cedar.NewEntityUID("Action", cedar.String(q.Action)), group: s.fixed.write, object: q.Object, tenant: q.tenant()}
-	if strings.HasSuffix(q.Action, "."+Read) {
-		e.group = s.fixed.read
-	}
+	e := &entities{snap: s, principal: refUID(q.Principal), action: cedar.NewEntityUID("Action", cedar.String(q.Action)), group: s.fixed.groups[groupOf(q.Action)], object: q.Object, tenant: q.tenant()}
 	e.acting, _ = s.people.get(e.principal)
 	if e.resource = tenantUID(e.tenant); q.Object != nil {
 		e.resource = uid(q.Object.Kind, e.tenant, q.Object.Metadata.Name)
@@ -87,7 +87,7 @@ func (e *entities) request(q *Query, set ruleSet) cedar.Request {
 	for _, r := range set {
 		e.needs = e.needs.with(r.needs)
 	}
-	return cedar.Request{Principal: e.principal, Action: e.action, Resource: e.resource, Context: q.Context.record(e.needs)}
+	return cedar.Request{Principal: e.principal, Action: e.action, Resource: e.resource, Context: q.Context.record(actOf(q.Action), e.needs)}
 }
 
 // candidates are the keys under which the index files what may apply.
@@ -102,9 +102,9 @@ func (e *entities) candidates(q *Query, keys []cedar.EntityUID) candidates {
 	take(byPrincipal)
 	keys = e.line(append(keys, cedar.EntityUID{}, typeKey(e.resource.Type), e.resource))
 	take(byResource)
-	class, name := HighestClass, e.tenant
+	class, name := resource.HighestClass, e.tenant
 	if q.Object != nil {
-		class, name = classOf(q.Object), q.Object.Metadata.Name
+		class, name = e.snap.className(q.Object), q.Object.Metadata.Name
 	}
 	keys = append(keys, cedar.EntityUID{}, valueKey("class", class), valueKey("name", name), valueKey("tenant", q.resourceTenant()))
 	if q.Object != nil {
@@ -157,11 +157,7 @@ func (e *entities) Get(u cedar.EntityUID) (cedar.Entity, bool) {
 			return e.acting.entity, true
 		}
 	case e.action:
-		parents := e.snap.fixed.writes
-		if e.group == e.snap.fixed.read {
-			parents = e.snap.fixed.reads
-		}
-		return cedar.Entity{UID: u, Parents: parents}, true
+		return cedar.Entity{UID: u, Parents: e.snap.fixed.parents[e.group]}, true
 	default:
 		if p, ok := e.snap.people.get(u); ok {
 			return p.entity, true
@@ -173,23 +169,18 @@ func (e *entities) Get(u cedar.EntityUID) (cedar.Entity, bool) {
 // acts makes the entity of what is acted upon.
 func (e *entities) acts() cedar.Entity {
 	if e.object == nil {
-		return tenantEntity(e.tenant, e.snap.fixed.tenantSpec)
+		return e.snap.tenantEntity(e.tenant)
 	}
-	out := entityOf(e.object, e.needs)
+	out := e.snap.entityOf(e.object, e.needs)
 	if e.acted != nil {
 		out.Parents = cedar.NewEntityUIDSet(slices.Concat(e.acted.up, tenantOf(e.object))...)
 	}
 	return out
 }
 
-// classOf is the data class of a record.
-func classOf(o *resource.Object) string {
-	return cmp.Or(o.Metadata.Labels[resource.LabelClass], HighestClass)
-}
-
 // entityOf makes the entity of a record, with spec and tags where they are
 // needed; in a single tenant, without roles.
-func entityOf(o *resource.Object, need needs) cedar.Entity {
+func (s *Snapshot) entityOf(o *resource.Object, need needs) cedar.Entity {
 	m := &o.Metadata
 	attrs := types.RecordMap{}
 	if need.name("name") {
@@ -198,8 +189,12 @@ func entityOf(o *resource.Object, need needs) cedar.Entity {
 	if need.name("tenant") {
 		attrs["tenant"] = cedar.String(m.Tenant)
 	}
-	if need.name("class") {
-		attrs["class"] = cedar.String(classOf(o))
+	if need.name("class") || need.name("level") || need.name("classes") || need.name("data") {
+		c := s.Class(o)
+		attrs["class"], attrs["level"], attrs["classes"] = cedar.String(c.Name), cedar.Long(c.Level), texts(c.Names)
+		if s.fixed.data[o.Kind] != nil {
+			attrs["data"] = dataRecord(s.Data(o), c)
+		}
 	}
 	if need.name("owner") && m.Owner != nil {
 		attrs["owner"] = cedar.String(m.Owner.String())
@@ -230,10 +225,10 @@ func tenantOf(o *resource.Object) []cedar.EntityUID {
 
 // tenantEntity is a tenant as a whole. It is in no other one: a policy about
 // what is in Tenant::"platform" is not about the customers' events.
-func tenantEntity(tenant string, spec cedar.Record) cedar.Entity {
+func (s *Snapshot) tenantEntity(tenant string) cedar.Entity {
 	return cedar.Entity{UID: tenantUID(tenant), Attributes: cedar.NewRecord(types.RecordMap{
-		"name": cedar.String(tenant), "tenant": cedar.String(resource.Platform), "class": cedar.String(HighestClass),
-		"spec": spec,
+		"name": cedar.String(tenant), "tenant": cedar.String(resource.Platform), "class": cedar.String(resource.HighestClass),
+		"level": cedar.Long(resource.HighestLevel), "classes": texts([]string{resource.HighestClass}), "spec": s.fixed.tenantSpec,
 	})}
 }
 
@@ -266,10 +261,18 @@ func specRecord(spec any) cedar.Record {
 }
 
 // record holds what is needed of the context.
-func (c Context) record(need needs) cedar.Record {
+func (c Context) record(act string, need needs) cedar.Record {
 	m := types.RecordMap{}
 	for _, f := range [...]struct{ name, value string }{{"phase", c.Phase}, {"door", c.Door}, {"request", c.Request}} {
 		if need.name(f.name) {
+			m[cedar.String(f.name)] = cedar.String(f.value)
+		}
+	}
+	if need.name("act") {
+		m["act"] = cedar.String(act)
+	}
+	for _, f := range [...]struct{ name, value string }{{"purpose", c.Purpose}, {"region", c.Region}, {"recipient", c.Recipient}} {
+		if need.name(f.name) && f.value != "" {
 			m[cedar.String(f.name)] = cedar.String(f.value)
 		}
 	}

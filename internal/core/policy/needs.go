@@ -13,8 +13,9 @@ type needs struct {
 
 // attributes that a rule may name; each has the bit of its place. Names inside
 // of a spec are not here: a spec is built as a whole.
-func attributes() [12]string {
-	return [...]string{"name", "tenant", "owner", "class", "spec", "phase", "door", "mfa", "time", "request", "source", "changeRequest"}
+func attributes() [19]string {
+	return [...]string{"name", "tenant", "owner", "class", "spec", "phase", "door", "mfa", "time", "request", "source", "changeRequest",
+		"level", "classes", "data", "act", "purpose", "region", "recipient"}
 }
 
 func bit(name string) uint32 {

@@ -61,8 +61,11 @@ func TestBuiltinRoles(t *testing.T) {
 			defends := slices.Contains([]string{"Site", "Exclusion", "Ban", "Certificate", "Incident", "Release"}, k.Name)
 			for _, verb := range slices.Concat(policy.Actions(k), []string{"status", "approve"}) {
 				read := verb == policy.Read
-				for who, want := range map[string]bool{"aud": read, "both": read, "sec": read || defends || k.Name == "ChangeRequest" && slices.Contains([]string{"approve", "deny", "delegate"}, verb), "op": true, "nobody": false} {
+				for who, want := range map[string]bool{"aud": read, "both": read, "sec": read || defends || k.Name == "ChangeRequest" && slices.Contains([]string{"approve", "deny", "delegate"}, verb), "op": true, "nobody": read && k.Name == "DataClass"} {
 					asked++
+					if who != "nobody" && who != "op" && k.Data() && !read {
+						continue // TestClassesAgainstTheTable
+					}
 					if d := may(who, strings.ToLower(k.Name)+"."+verb, "", &on); d.Allowed != want {
 						t.Errorf("%s %s %s in %s: allowed=%v by %v", who, verb, k.Name, tenant, d.Allowed, d.Policies)
 					}

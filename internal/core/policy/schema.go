@@ -34,7 +34,7 @@ func TenantActions() []string {
 }
 
 // contextType is the context of every decision.
-const contextType = `{phase: String, door: String, source?: ipaddr, mfa: Bool, time: datetime, request: String, changeRequest?: String}`
+const contextType = `{phase: String, door: String, source?: ipaddr, mfa: Bool, time: datetime, request: String, changeRequest?: String, act: String, purpose?: String, region?: String, recipient?: String}`
 
 // barePrincipals are not records yet; they get a kind with their own issue.
 func barePrincipals() []string { return []string{"Service", "Node"} }
@@ -48,8 +48,8 @@ func Schema(reg *resource.Registry) string {
 	types := map[string]bool{}
 	for _, k := range reg.All() {
 		types[k.Name] = true
-		fmt.Fprintf(&b, "entity %s in [Tenant%s] {name: String, tenant: String, owner?: String, class: String, spec: %s} tags String;\n",
-			k.Name, parentOf(k.Name), specType(k))
+		fmt.Fprintf(&b, "entity %s in [Tenant%s] {name: String, tenant: String, owner?: String, class: String, level: Long, classes: Set<String>, %sspec: %s} tags String;\n",
+			k.Name, parentOf(k.Name), dataOf(k), specType(k))
 	}
 	for _, p := range barePrincipals() {
 		if !types[p] {
@@ -61,7 +61,7 @@ func Schema(reg *resource.Registry) string {
 			fmt.Fprintf(&b, "entity %s%s;\n", missing, map[string]string{"User": " in [Role]"}[missing])
 		}
 	}
-	b.WriteString("action \"read\", \"write\";\n")
+	fmt.Fprintf(&b, "action \"%s\";\n", strings.Join(groups(), `", "`))
 	for _, k := range reg.All() {
 		for _, a := range Actions(k) {
 			a = strings.ToLower(k.Name) + "." + a
@@ -71,11 +71,30 @@ func Schema(reg *resource.Registry) string {
 	for _, a := range TenantActions() {
 		action(&b, a, groupOf(a), "Tenant")
 	}
+	for _, k := range reg.All() {
+		if k.Name == AssetKind {
+			for _, act := range resource.DataActs() {
+				action(&b, DataAction(act), Handle, AssetKind)
+			}
+		}
+	}
 	return b.String()
 }
 
+// AssetKind is the kind that stands for data, and that acts on data are asked of.
+const AssetKind = "DataAsset"
+
+// Handle is the group of acts on data.
+const Handle = "handle"
+
+// groups lists the groups of actions.
+func groups() []string { return []string{"read", "write", Handle} }
+
 // groupOf is the group that an action is in.
 func groupOf(action string) string {
+	if actOf(action) != "" {
+		return Handle
+	}
 	if strings.HasSuffix(action, "."+Read) {
 		return "read"
 	}
@@ -99,6 +118,14 @@ func Actions(k *resource.Kind) []string {
 
 func action(b *strings.Builder, name, group, on string) {
 	fmt.Fprintf(b, "action %q in [Action::%q] appliesTo {principal: [User, Service, Node], resource: [%s], context: %s};\n", name, group, on, contextType)
+}
+
+// dataOf is the attribute of kinds that are data.
+func dataOf(k *resource.Kind) string {
+	if k.Data() {
+		return "data: " + dataType + ", "
+	}
+	return ""
 }
 
 func parentOf(kind string) string {

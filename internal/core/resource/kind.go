@@ -56,6 +56,7 @@ type Column struct {
 type Reference struct {
 	Path string // the field that names it
 	To   Ref
+	Line bool // of a line of descent: what begins at a record may not come back to it
 }
 
 // Kind declares one kind of record. From it follow API, command line, console,
@@ -102,6 +103,11 @@ type Kind struct {
 	grants   func(*Object) []Grant
 	disabled func(*Object) bool
 	quota    func(*Object) Quota
+	class    func(*Object) *Class
+	terms    func(*Object) *Terms
+	asset    func(*Object) *Asset
+	holds    func(*Object) *Hold
+	data     bool
 	access   bool
 }
 
@@ -148,6 +154,11 @@ type Behaviour[S any] struct {
 	Cedar    func(m *Metadata, s *S) string  // policies in Cedar
 	Grants   func(m *Metadata, s *S) []Grant // roles handed out
 	Disabled func(m *Metadata, s *S) bool    // the record is a principal; true = refused everywhere
+	Class    func(m *Metadata, s *S) *Class  // the record is a class of data
+	Terms    func(m *Metadata, s *S) *Terms  // the record is a type of data
+	Asset    func(m *Metadata, s *S) *Asset  // the record is data, or holds them
+
+	Holds func(o *Object) *Hold // keeps other records from deletion; nil = nothing
 
 	Quota func(m *Metadata, s *S) Quota // the record is a tenant
 }
@@ -182,7 +193,9 @@ func Define[S any](k Kind, b Behaviour[S]) *Kind {
 	k.grants = ask(b.Grants)
 	k.disabled = ask(b.Disabled)
 	k.quota = ask(b.Quota)
-	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil
+	k.class, k.terms, k.asset, k.holds = ask(b.Class), ask(b.Terms), ask(b.Asset), b.Holds
+	k.data = b.Asset != nil
+	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil || b.Class != nil || b.Terms != nil || b.Asset != nil
 	return &k
 }
 
@@ -198,8 +211,14 @@ func ask[S, A any](f func(*Metadata, *S) A) func(*Object) A {
 	}
 }
 
-// Refs lists the records that o needs to exist.
-func (k *Kind) Refs(o *Object) []Reference { return k.refs(o) }
+// Refs lists the records that o needs to exist; its class of data is one.
+func (k *Kind) Refs(o *Object) []Reference {
+	out := k.refs(o)
+	if c := o.Metadata.Labels[LabelClass]; c != "" {
+		out = append(out, Reference{Path: "metadata.labels." + LabelClass, To: Ref{Kind: ClassKind, Tenant: Platform, Name: c}})
+	}
+	return out
+}
 
 // Unique lists what no other record of the kind may claim.
 func (k *Kind) Unique(o *Object) []Claim { return k.unique(o) }

@@ -77,6 +77,10 @@ func (n *need) People() []string { return n.people }
 // asked about: it is a part of Dun and acts under a policy of its own. A
 // tenant's is a program with a key, and asks as people do.
 func (r Rules) Need(v gate.View, req *gate.Request, wanted []gate.Wanted) (gate.Need, error) {
+	lowered, err := lowering(v, req, wanted)
+	if err != nil {
+		return nil, err
+	}
 	if p := req.Actor.Principal; p.Kind == "Service" && p.Tenant == resource.Platform {
 		return nil, nil
 	}
@@ -95,6 +99,10 @@ func (r Rules) Need(v gate.View, req *gate.Request, wanted []gate.Wanted) (gate.
 			}
 			return true
 		})
+	}
+	if lowered != "" {
+		n.rules = append(n.rules, lowered)
+		n.steps = append(n.steps, access.RequestStep{Rule: lowered, Step: access.ApprovalStep{Name: "second-person", Roles: []string{"operator", "security"}}})
 	}
 	switch {
 	case !r.Founding(v) || req.Ask:

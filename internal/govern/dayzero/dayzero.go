@@ -17,6 +17,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/policy"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/access"
+	"github.com/dun-sec/dun/internal/kinds/data"
 	"github.com/dun-sec/dun/internal/kinds/system"
 )
 
@@ -108,6 +109,9 @@ func builtins(release string) ([]*resource.Object, error) {
 		record("Role", "security", release, &access.RoleSpec{Description: "Runs the defence: sites, exclusions and bans; reads everything"}),
 		record("Role", "auditor", release, &access.RoleSpec{Description: "Reads everything and changes nothing"}),
 	}
+	for name, s := range classes {
+		out = append(out, record("DataClass", name, release, s))
+	}
 	for _, kind := range access.AccessKinds {
 		short := strings.ToLower(strings.TrimSuffix(kind, "Access"))
 		out = append(out, record("Role", short+"-approver", release, &access.RoleSpec{Description: "Assents to " + short + " access, and certifies it again"}),
@@ -129,6 +133,23 @@ func builtins(release string) ([]*resource.Object, error) {
 	return out, nil
 }
 
+// classes are the classes of data of a release (controls 1-3, 1-4): production
+// is the highest, and of production are the data of users, of the business and
+// of the system.
+var classes = map[string]*data.DataClassSpec{
+	resource.HighestClass: production("Production", ""),
+	"production-user":     production("Production: data of users", resource.HighestClass),
+	"production-business": production("Production: data of the business", resource.HighestClass),
+	"production-system":   production("Production: data of the system", resource.HighestClass),
+	"internal":            {Title: "Internal", Level: 3, Handling: []string{"read", "process", "copy", "print", "delete"}, Assent: []string{"export", "share"}},
+	"test":                {Title: "Test", Level: 2, Handling: []string{"read", "process", "copy", "print", "export", "delete"}, Assent: []string{"share"}},
+	"public":              {Title: "Public", Level: 1, Handling: []string{"read", "process", "copy", "print", "export", "share", "delete"}},
+}
+
+func production(title, parent string) *data.DataClassSpec {
+	return &data.DataClassSpec{Title: title, Level: resource.HighestLevel, Parent: parent, Handling: []string{"read", "process", "delete"}, Assent: []string{"copy", "export", "share"}}
+}
+
 // rules are the approval rules of a release. What changes who may do what is
 // never one person's to change, as soon as there are two.
 var rules = map[string]*access.ApprovalRuleSpec{
@@ -139,6 +160,14 @@ var rules = map[string]*access.ApprovalRuleSpec{
 	"builtin-release": {
 		Description: "What goes live", Kinds: []string{"Release"}, Verbs: []string{"publish"},
 		Steps: []access.ApprovalStep{{Name: "security", Roles: []string{"security"}}},
+	},
+	"builtin-types": {
+		Description: "What may be done to a type of data", Tenants: "all", Kinds: []string{"DataType"}, Verbs: []string{"update", "delete"},
+		Steps: []access.ApprovalStep{{Name: "second-person", Roles: []string{"operator", "security"}}},
+	},
+	"builtin-holds": {
+		Description: "The end of a legal hold; placing one needs nobody", Tenants: "all", Kinds: []string{"LegalHold"}, Verbs: []string{"lift", "update", "delete"},
+		Steps: []access.ApprovalStep{{Name: "second-person", Roles: []string{"operator", "security"}}},
 	},
 	"builtin-people": {
 		Description: "Users, tenants and identity providers of the platform", Kinds: []string{"User", "Tenant", "IdentityProvider"},

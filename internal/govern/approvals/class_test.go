@@ -1,0 +1,120 @@
+package approvals_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/govern/dayzero"
+)
+
+func asset(name, class, more string) string {
+	label := ""
+	if class != "" {
+		label = ", labels: {dun.dev/class: " + class + "}"
+	}
+	return "kind: DataAsset\nmetadata: {tenant: platform, name: " + name + label + "}\nspec: {form: content, what: file, owner: o, ownerType: company, region: cn" + more + "}\n"
+}
+
+// TestLoweringAClassWaits: by no way is something of a lower class than before
+// by one person; raising needs nobody.
+func TestLoweringAClassWaits(t *testing.T) {
+	c := start(t)
+	say := func(a identity.Actor, yaml string) error {
+		t.Helper()
+		o := object(t, yaml)
+		ch := gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o}
+		if old, err := c.Get(t.Context(), op, o.Ref()); err == nil {
+			ch.Revision = old.Metadata.Revision
+		}
+		_, err := c.Apply(t.Context(), gate.Request{Actor: a, Changes: []gate.Change{ch}})
+		return err
+	}
+	waits := func(yaml string) {
+		t.Helper()
+		if _, ok := errors.AsType[*gate.Waiting](say(op, yaml)); !ok {
+			t.Errorf("is done by one person: %s", yaml)
+		}
+	}
+	done := func(yaml string) {
+		t.Helper()
+		if err := say(op, yaml); err != nil {
+			t.Errorf("%v: %s", err, yaml)
+		}
+	}
+	site := func(class string) string {
+		return "kind: Site\nmetadata: {tenant: platform, name: s, labels: {dun.dev/class: " + class + "}}\nspec: {hosts: [a.test], origins: [{url: 'http://127.0.0.1:1'}]}\n"
+	}
+	const classes = "kind: DataClass\nmetadata: {tenant: platform, name: mine}\nspec: {title: M, level: "
+	// While founding it is carried out.
+	for _, y := range []string{classes + "3, handling: [read]}\n", asset("low", "public", ""), asset("mid", "internal", ""), site("test"), asset("box", "", "")} {
+		done(y)
+	}
+	if _, err := dayzero.Found(t.Context(), c.Gate, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	waits(asset("new", "public", "")) // absent = highest, so this begins lower
+	waits(asset("mid", "public", "")) // the label itself
+	waits(site("public"))             // of any kind
+	done(asset("made", "", ", sources: [low]"))
+	waits(asset("made", "public", ", sources: [low]"))
+	waits(asset("box", "", ", container: low")) // by moving it
+	done(asset("low", "internal", ""))          // raising
+	done(site("production-user"))
+	waits(classes + "2, handling: [read]}\n")
+	waits(classes + "3, handling: [read, share]}\n")
+	// Away and back is no way around.
+	o, err := c.Get(t.Context(), op, resource.Ref{Kind: "DataAsset", Tenant: "platform", Name: "mid"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Apply(t.Context(), gate.Request{Actor: op, Changes: []gate.Change{{Op: gate.Delete, Ref: o.Ref(), Revision: o.Metadata.Revision}}}); err != nil {
+		t.Fatal(err)
+	}
+	waits(asset("mid", "internal", ""))
+	// Without the rules of the release, too; and a service has nobody to ask.
+	if err := say(identity.Service("sites"), site("public")); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("a service: %v", err)
+	}
+}
+
+func TestALegalHoldIsPlacedByOneAndLiftedByTwo(t *testing.T) {
+	c := start(t, "ann")
+	o := object(t, "kind: LegalHold\nmetadata: {tenant: platform, name: h}\nspec: {matter: m, law: CSL-28, kinds: [Site]}\n")
+	out, err := c.Apply(t.Context(), gate.Request{Actor: op, Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Apply(t.Context(), gate.Request{Actor: op, Changes: []gate.Change{{Op: gate.Act, Ref: out[0].Ref, Verb: "lift", Revision: out[0].Revision, Input: map[string]any{"reason": "r"}}}})
+	if _, ok := errors.AsType[*gate.Waiting](err); !ok {
+		t.Errorf("lifted by one: %v", err)
+	}
+}
+
+// TestAShareOfWhatNeedsAssentWaits: production data are shared by two.
+func TestAShareOfWhatNeedsAssentWaits(t *testing.T) {
+	c := start(t, "ann")
+	put := func(yaml string) error {
+		o := object(t, yaml)
+		_, err := c.Apply(t.Context(), gate.Request{Actor: op, Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o}}})
+		return err
+	}
+	for _, y := range []string{
+		"kind: DataType\nmetadata: {tenant: platform, name: t}\nspec: {title: T, processing: [share], regions: [cn], adminRegions: [cn], purposes: [serve], thirdParties: [carrier]}\n",
+		asset("a", "", ", type: t"),
+	} {
+		if err := put(y); err != nil && !fault.Is(err, fault.Conflict) {
+			if _, waits := errors.AsType[*gate.Waiting](err); !waits {
+				t.Fatal(err)
+			}
+			t.Fatalf("waits: %s", y)
+		}
+	}
+	err := put("kind: ThirdPartyDuty\nmetadata: {tenant: platform, name: d}\nspec: {asset: a, recipient: carrier, purpose: serve, duty: d, ends: 2027-01-01T00:00:00Z}\n")
+	if _, ok := errors.AsType[*gate.Waiting](err); !ok {
+		t.Errorf("shared by one: %v", err)
+	}
+}

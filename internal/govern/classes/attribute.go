@@ -1,0 +1,165 @@
+package classes
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/kinds/data"
+)
+
+// differences are types that differ from the usual one in one attribute, each
+// so that a share that the usual one permits is refused.
+var differences = []struct {
+	what   string
+	change func(*data.DataTypeSpec)
+}{
+	{"processing", func(s *data.DataTypeSpec) { s.Processing = []string{"read"} }},
+	{"region of data", func(s *data.DataTypeSpec) { s.Regions = []string{"elsewhere"} }},
+	{"region of administrators", func(s *data.DataTypeSpec) { s.AdminRegions = []string{"elsewhere"} }},
+	{"purpose", func(s *data.DataTypeSpec) { s.Purposes = []string{"another"} }},
+	{"law", func(s *data.DataTypeSpec) { s.Laws = []data.Law{{Name: canary, Forbid: []string{"share"}}} }},
+	{"contract", func(s *data.DataTypeSpec) {
+		s.Contracts = []data.Clause{{Name: canary, Party: canary, Forbid: []string{"share"}}}
+	}},
+	{"third party", func(s *data.DataTypeSpec) { s.ThirdParties = []string{"another"} }},
+}
+
+// differ tries the named differences, all of them without a name.
+func (c checks) differ(names ...string) func(context.Context, *assurance.Evidence) error {
+	return func(ctx context.Context, e *assurance.Evidence) error {
+		for _, d := range differences {
+			if len(names) > 0 && !slices.Contains(names, d.what) {
+				continue
+			}
+			if err := c.g.RehearseData(ctx, func(r gate.Rehearsal) error { return c.pair(r, e, d.what, d.change) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// pair asks for one share of two assets of one level.
+func (c checks) pair(r gate.Rehearsal, e *assurance.Evidence, what string, change func(*data.DataTypeSpec)) error {
+	ref, _, err := c.world(r, nil, "public", "canary")
+	if err != nil {
+		return err
+	}
+	if err := r.Handle(c.me, ref, "share", usual); err != nil {
+		return assurance.NotHeld("what every attribute permits is refused: %s", "所有属性均允许的处理被拒绝:%s", err)
+	}
+	spec := usualType()
+	change(spec)
+	kind := &resource.Object{Kind: "DataType", Version: 1, Metadata: meta("dun-canary-2", ""), Spec: spec}
+	if _, err := r.Arrange(put(c.me, kind, 0)); err != nil {
+		return err
+	}
+	other := &resource.Object{Kind: "DataAsset", Version: 1, Metadata: meta("dun-canary-2", "public"), Spec: &data.DataAssetSpec{
+		Form: "content", What: "file", Type: "dun-canary-2", Owner: canary, OwnerType: "company", Region: "canary",
+	}}
+	_, err = r.Arrange(put(c.me, other, 0))
+	if what == "region of data" { // it cannot even be put there
+		return refused(e, "another "+what, err)
+	}
+	if err != nil {
+		return err
+	}
+	return refused(e, "another "+what, r.Handle(c.me, other.Ref(), "share", usual))
+}
+
+// context holds purpose and line against the decision.
+func (c checks) context(ctx context.Context, e *assurance.Evidence) error {
+	if err := c.differ("purpose")(ctx, e); err != nil {
+		return err
+	}
+	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
+		ref, _, err := c.world(r, nil, "production-user", "canary")
+		if err != nil {
+			return err
+		}
+		derived := &resource.Object{Kind: "DataAsset", Version: 1, Metadata: meta("dun-canary-2", "public"), Spec: &data.DataAssetSpec{
+			Form: "content", What: "file", Type: canary, Owner: canary, OwnerType: "company", Region: "canary", Sources: []string{ref.Name},
+		}}
+		if _, err := r.Arrange(put(c.me, derived, 0)); err != nil {
+			return err
+		}
+		if class, _ := r.Class(derived.Ref()); class.Name != "production-user" {
+			return assurance.NotHeld("what is derived from data of users is of class %s", "由用户数据派生的数据分类为 %s", class.Name)
+		}
+		return refused(e, "an export of what is derived, labelled public", r.Handle(c.me, derived.Ref(), "export", usual))
+	})
+}
+
+// law tries to do away with what a law keeps.
+func (c checks) law(ctx context.Context, e *assurance.Evidence) error {
+	if err := c.differ("law")(ctx, e); err != nil {
+		return err
+	}
+	away := func(r gate.Rehearsal, ref resource.Ref, rev uint64) error {
+		_, err := r.Arrange(gate.Request{Actor: c.me, Changes: []gate.Change{{Op: gate.Delete, Ref: ref, Revision: rev}}})
+		return err
+	}
+	if err := c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
+		ref, rev, err := c.world(r, nil, "public", "canary")
+		if err != nil {
+			return err
+		}
+		hold := &resource.Object{Kind: "LegalHold", Version: 1, Metadata: meta(canary, ""), Spec: &data.LegalHoldSpec{Matter: canary, Law: canary, Names: []string{canary}, Kinds: []string{"DataAsset"}}}
+		if _, err := r.Arrange(put(c.me, hold, 0)); err != nil {
+			return err
+		}
+		return refused(e, "a deletion under a hold", away(r, ref, rev))
+	}); err != nil {
+		return err
+	}
+	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
+		spec := usualType()
+		spec.RetentionMin = resource.Duration(time.Hour)
+		ref, rev, err := c.world(r, spec, "public", "canary")
+		if err != nil {
+			return err
+		}
+		return refused(e, "a deletion before its time", away(r, ref, rev))
+	})
+}
+
+// shares tries to give data away.
+func (c checks) shares(ctx context.Context, e *assurance.Evidence) error {
+	if err := c.differ("third party")(ctx, e); err != nil {
+		return err
+	}
+	if err := c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
+		ref, _, err := c.world(r, nil, "public", "canary")
+		if err != nil {
+			return err
+		}
+		duty := func(name, recipient string, ends time.Time) error {
+			_, err := r.Arrange(put(c.me, &resource.Object{Kind: "ThirdPartyDuty", Version: 1, Metadata: meta(name, ""), Spec: &data.ThirdPartyDutySpec{
+				Asset: ref.Name, Recipient: recipient, Purpose: "canary", Duty: canary, Ends: ends,
+			}}, 0))
+			return err
+		}
+		if err := duty(canary, "canary", time.Now().Add(time.Hour)); err != nil {
+			return assurance.NotHeld("a share that the type names is refused: %s", "类型所列的共享被拒绝:%s", err)
+		}
+		return refused(e, "a share with whom the type does not name", duty("dun-canary-2", "another", time.Now().Add(time.Hour)))
+	}); err != nil {
+		return err
+	}
+	over := ""
+	if err := c.each(ctx, "ThirdPartyDuty", func(o *resource.Object) {
+		if s := o.Spec.(*data.ThirdPartyDutySpec); over == "" && time.Now().After(s.Ends) {
+			over = o.Ref().String()
+		}
+	}); err != nil {
+		return err
+	}
+	if over != "" {
+		return assurance.NotHeld("%s has ended, and nobody has said that it is done with", "%s 已到期但未结清", over)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+// Package classes proves what classes and types of data do: each check makes
+// data of its own in a rehearsal, tries what a caller could try, and leaves
+// nothing behind. It owns the checks of controls 1-3 to 1-5, 4.0-4 to 4.0-9 and
+// 4.0-13, and decides nothing: core/policy does.
+package classes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/kinds/data"
+)
+
+// Gate is what the checks ask of the gate.
+type Gate interface {
+	Founding() bool
+	Registry() *resource.Registry
+	Scan(identity.Actor, gate.ListOptions) (*gate.Listing, error)
+	RehearseData(context.Context, func(gate.Rehearsal) error) error
+}
+
+// Checks are tried as the founder, who may do everything that nothing forbids.
+func Checks(g Gate, founder resource.Ref) []assurance.Check {
+	c := checks{g, identity.Actor{Principal: founder, Door: "posture", MFA: true}}
+	check := func(control, en, zh string, probe func(context.Context, *assurance.Evidence) error) assurance.Check {
+		return assurance.Check{
+			Control: control, Scope: assurance.Production, Period: time.Hour, Title: text.T(en, zh),
+			Cost:     text.T("rehearsed changes and decisions, undone", "演练的更改与判定,均会撤销"),
+			Positive: c.seesBoth, Probe: probe,
+		}
+	}
+	return []assurance.Check{
+		check("1-3", "Every record has a class that is there; without a label it is the highest", "每条记录均有有效分类;无标签即为最高分类", c.everythingIsClassed),
+		check("1-4", "Production is the highest class, of users, business and system; nobody lowers one alone", "production 为最高分类,含用户、业务和系统数据;无人可独自降级", c.loweringWaits),
+		check("1-5", "The same caller is refused as soon as the level is raised", "级别提高后,同一调用者立即被拒绝", c.levelDecides),
+		check("4.0-4", "What the type does not permit is not done", "类型不允许的处理不会执行", c.differ("processing")),
+		check("4.0-5", "Data are neither put nor handled outside the regions of their type", "数据不会在其类型的区域之外存放或处理", c.differ("region of data", "region of administrators")),
+		check("4.0-6", "The declared purpose decides, and derived data have the highest class of their sources", "声明的用途参与判定,派生数据取来源的最高分类", c.context),
+		check("4.0-7", "A law forbids, a legal hold keeps, and a type's time must pass", "法律可禁止处理,法律保全与保留期可阻止删除", c.law),
+		check("4.0-8", "A clause of a contract forbids what it says", "合同条款禁止其所列的处理", c.differ("contract")),
+		check("4.0-9", "Nothing is shared with whom the type does not name; each share has a duty and an end", "不会与类型未列出的第三方共享;每次共享均有义务和期限", c.shares),
+		check("4.0-13", "Of two assets of one level, each attribute alone decides", "级别相同的两个资产,任一属性不同即有不同判定", c.differ()),
+	}
+}
+
+type checks struct {
+	g  Gate
+	me identity.Actor
+}
+
+// canary is the name of what the checks make.
+const canary = "dun-canary"
+
+// usual is an act that the usual type permits.
+var usual = gate.Use{Purpose: "canary", Region: "canary", Recipient: "canary"}
+
+func put(a identity.Actor, o *resource.Object, revision uint64) gate.Request {
+	return gate.Request{Actor: a, Reason: "rehearsed by the posture", Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o, Revision: revision}}}
+}
+
+func meta(name, class string) resource.Metadata {
+	m := resource.Metadata{Tenant: resource.Platform, Name: name}
+	if class != "" {
+		m.Labels = map[string]string{resource.LabelClass: class}
+	}
+	return m
+}
+
+// usualType permits a share of data of the canary.
+func usualType() *data.DataTypeSpec {
+	list := []string{"canary"}
+	return &data.DataTypeSpec{Title: "Canary", Class: "public", Processing: resource.DataActs(), Regions: list, AdminRegions: list, Purposes: list, ThirdParties: list}
+}
+
+// world makes a type and an asset of it; spec and class "" = the usual ones.
+func (c checks) world(r gate.Rehearsal, spec *data.DataTypeSpec, class, region string) (resource.Ref, uint64, error) {
+	if spec == nil {
+		spec = usualType()
+	}
+	asset := &resource.Object{Kind: "DataAsset", Version: 1, Metadata: meta(canary, class), Spec: &data.DataAssetSpec{
+		Form: "content", What: "file", Type: canary, Owner: canary, OwnerType: "company", Region: region,
+	}}
+	if _, err := r.Arrange(put(c.me, &resource.Object{Kind: "DataType", Version: 1, Metadata: meta(canary, ""), Spec: spec}, 0)); err != nil {
+		return asset.Ref(), 0, fmt.Errorf("make a type: %w", err)
+	}
+	out, err := r.Arrange(put(c.me, asset, 0))
+	if err != nil {
+		return asset.Ref(), 0, err
+	}
+	return out[0].Ref, out[0].Revision, nil
+}
+
+// seesBoth shows that a rehearsal tells what is permitted from what is not.
+func (c checks) seesBoth(ctx context.Context) error {
+	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
+		ref, _, err := c.world(r, nil, "public", "canary")
+		if err != nil {
+			return err
+		}
+		if err := r.Handle(c.me, ref, "share", usual); err != nil {
+			return fmt.Errorf("what every attribute permits is refused: %w", err)
+		}
+		ghost := identity.Actor{Principal: resource.Ref{Kind: "User", Tenant: resource.Platform, Name: "dun-nobody"}, Door: "posture"}
+		if err := r.Handle(ghost, ref, "share", usual); err == nil {
+			return errors.New("nobody may share data")
+		}
+		return nil
+	})
+}
+
+// refused judges the answer to what must be refused.
+func refused(e *assurance.Evidence, what string, err error) error {
+	if err == nil {
+		return assurance.NotHeld("%s is permitted", "%s 被允许", what)
+	}
+	if _, waits := errors.AsType[*gate.Waiting](err); !waits && !fault.Is(err, fault.Forbidden) && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.Invalid) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	e.Add(what, "refused: %s", err)
+	return nil
+}
