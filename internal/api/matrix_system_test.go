@@ -91,6 +91,9 @@ func (m *matrix) watches() {
 	var kinds []string
 	paths := map[string]*resource.Kind{}
 	for _, k := range m.gate.Registry().All() {
+		if public(k) {
+			continue
+		}
 		kinds = append(kinds, k.Short)
 		tenant, _ := m.home(k)
 		paths["/api/v1/"+tenant+"/"+k.Plural+"?watch="], paths["/api/v1/-/"+k.Plural+"?watch="] = k, k

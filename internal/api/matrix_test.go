@@ -46,12 +46,16 @@ func newMatrix(t *testing.T) *matrix {
 		k, name, _ := strings.Cut(kind, " ")
 		m.make(m.kind(k), name)
 	}
+	m.shared()
 	for _, k := range m.gate.Registry().All() {
 		m.names[k.Name] = marker
 		switch {
 		case k.Name == "Tenant":
 		case m.gate.AsksAssent(k.Name):
 			m.names[k.Name] = m.request()
+		case public(k): // everybody may know it: nothing of it is anybody's
+			m.names[k.Name] = "open"
+			m.make(k, "open")
 		default:
 			m.make(k, marker)
 		}
@@ -89,6 +93,19 @@ func (m *matrix) make(k *resource.Kind, name string) {
 	}
 }
 
+// shared makes the asset that the example of a share names.
+func (m *matrix) shared() {
+	m.t.Helper()
+	for _, x := range [][2]string{
+		{"datatypes/carried", `{"kind":"DataType","metadata":{},"spec":{"title":"Orders","processing":["read","share"],"regions":["cn-north"],"adminRegions":["cn-north"],"purposes":["fulfilment"],"thirdParties":["carrier"]}}`},
+		{"dataassets/orders-db", `{"kind":"DataAsset","metadata":{},"spec":{"form":"container","what":"database","owner":"shop","ownerType":"customer","region":"cn-north","location":"db","type":"carried"}}`},
+	} {
+		if a := m.call("PUT", "/api/v1/"+marker+"/"+x[0], x[1]); a.status != 201 {
+			m.t.Fatalf("%s: %d %s", x[0], a.status, a.body)
+		}
+	}
+}
+
 // example is the manifest of a kind's example under another name. Hosts are made
 // its own, since one host is one site's.
 func (m *matrix) example(k *resource.Kind, tenant, name string, revision int) string {
@@ -102,6 +119,9 @@ func (m *matrix) example(k *resource.Kind, tenant, name string, revision int) st
 		m.t.Fatal(err)
 	}
 	o.Metadata = resource.Metadata{Tenant: tenant, Name: name, Labels: map[string]string{"marker": marker}, Revision: uint64(revision)}
+	if public(k) {
+		o.Metadata.Labels = nil
+	}
 	b, err := json.Marshal(o)
 	if err != nil {
 		m.t.Fatal(err)
@@ -236,6 +256,8 @@ func (m *matrix) walk() {
 			k := plurals[parts[0]]
 			cell := func() { m.system(op.OperationID, method, path) }
 			switch {
+			case k != nil && public(k):
+				cell = func() { m.open(k, method, path) }
 			case k != nil && len(parts) == 1:
 				cell = func() { m.list(k) }
 			case k != nil:
@@ -276,6 +298,26 @@ func (m *matrix) list(k *resource.Kind) {
 		if a := m.as(owner, q); a.status != 200 || !strings.Contains(a.body, m.names[k.Name]) {
 			m.t.Errorf("%s: its owner does not see it: %d %s", q.path, a.status, a.body)
 		}
+	}
+}
+
+// public reports whether everybody may read the kind's records.
+func public(k *resource.Kind) bool { return k.Sensitivity == resource.SensitivityPublic }
+
+// open tries an operation on a record that everybody may read and only its
+// owner change.
+func (m *matrix) open(k *resource.Kind, method, path string) {
+	m.t.Helper()
+	m.cells++
+	tenant, owner := m.home(k)
+	name := m.names[k.Name]
+	a := m.as(owner, ask{method: "GET", path: "/api/v1/" + tenant + "/" + k.Plural + "/" + name})
+	if a.status != 200 {
+		m.t.Fatalf("%s: its owner does not see it: %d %s", path, a.status, a.body)
+	}
+	q := m.about(k, method, path, tenant, name, int(a.json(m.t)["metadata"].(map[string]any)["revision"].(float64)))
+	if a := m.as(m.beta, q); (method == http.MethodGet) != (a.status == 200) && a.status != 404 {
+		m.leak("%s %s: %d %s", method, path, a.status, a.body)
 	}
 }
 

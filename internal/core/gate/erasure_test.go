@@ -173,7 +173,7 @@ func TestVersionsExpireAndNothingElseDoes(t *testing.T) {
 }
 
 func TestTheMemoryBudgetRefusesGrowthAlone(t *testing.T) {
-	c := newCell(t, func(c *cell) { c.memory = 40_000 })
+	c := newCell(t, func(c *cell) { c.memory = 60_000 })
 	long := func(i, n int) string {
 		return site("platform", fmt.Sprint("s", i), "annotations: {a: "+strings.Repeat("x", n)+"}", fmt.Sprintf("h%d.test", i))
 	}
