@@ -65,7 +65,7 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 		if ctx.Err() != nil {
 			return resource.Batch{}, ctx.Err()
 		}
-		f.l.state(false, err)
+		f.l.state(false, told(err))
 		if errors.Is(err, ErrRemoved) {
 			return resource.Batch{}, err
 		}
@@ -78,6 +78,14 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 		case <-t.C:
 		}
 	}
+}
+
+// told puts what broke the link into words for who asks how the node is.
+func told(err error) error {
+	if fault.Of(err).Code != fault.Internal {
+		return err
+	}
+	return fault.New(fault.Unavailable, "the link broke: %s", "连接中断:%s", err.Error()).Because(err)
 }
 
 // errAgain says that the control plane asks to list again.
