@@ -8,9 +8,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -168,7 +166,7 @@ func (c *call) authenticate(o *operation) error {
 	if o.public {
 		return nil
 	}
-	visitor := identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}
+	visitor := identity.Actor{Door: "api", Source: identity.Source(c.r.RemoteAddr), Request: c.req}
 	if keys := c.api.opt.Keys; keys != nil && sigv4.Signed(c.r) {
 		var err error
 		c.actor, c.still, err = keys.Identify(c.r, visitor, cmp.Or(o.maxBody, MaxBody))
@@ -190,18 +188,6 @@ func (c *call) authenticate(o *operation) error {
 		return err
 	}
 	return nil
-}
-
-func source(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return ""
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return ""
-	}
-	return a.Unmap().WithZone("").String()
 }
 
 // checkQuery refuses parameters that nobody would read: a typed filter that

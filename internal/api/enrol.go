@@ -54,7 +54,7 @@ func (a *API) enter(c *call) error {
 	if err := c.small(&in); err != nil {
 		return err
 	}
-	by := identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}
+	by := identity.Actor{Door: "api", Source: identity.Source(c.r.RemoteAddr), Request: c.req}
 	if a.opt.Enter == nil {
 		return fault.New(fault.NotFound, "links are not used here", "此处不使用链接")
 	}
@@ -86,7 +86,7 @@ func (a *API) enrol(c *call) error {
 	if err := c.small(&in); err != nil {
 		return err
 	}
-	by := s.Actor(identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req})
+	by := s.Actor(identity.Actor{Door: "api", Source: identity.Source(c.r.RemoteAddr), Request: c.req})
 	had, err := a.opt.SignIn.Proofs(c.r.Context(), s.UID)
 	if err != nil {
 		return err

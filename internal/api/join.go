@@ -36,7 +36,7 @@ func (a *API) join(c *call) error {
 	if a.opt.Join == nil {
 		return fault.New(fault.NotFound, "machines do not join here", "此处不接受机器加入")
 	}
-	out, err := a.opt.Join(c.r.Context(), identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}, in)
+	out, err := a.opt.Join(c.r.Context(), identity.Actor{Door: "api", Source: identity.Source(c.r.RemoteAddr), Request: c.req}, in)
 	if err != nil {
 		return err
 	}

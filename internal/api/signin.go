@@ -37,7 +37,7 @@ func (a *API) signIn(c *call) error {
 	if in.Tenant == "" {
 		in.Tenant = resource.Platform
 	}
-	c.actor = identity.Actor{Door: "api", Source: source(c.r.RemoteAddr), Request: c.req}
+	c.actor = identity.Actor{Door: "api", Source: identity.Source(c.r.RemoteAddr), Request: c.req}
 	who, err := a.opt.SignIn.Both(c.r.Context(), c.actor, signin.Login{Tenant: in.Tenant, Name: in.Name, Password: in.Password}, in.Code)
 	if fault.Is(err, fault.Unauthenticated) || fault.Is(err, fault.Exhausted) {
 		target := resource.Ref{Kind: "User", Tenant: in.Tenant, Name: in.Name}

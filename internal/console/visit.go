@@ -1,9 +1,7 @@
 package console
 
 import (
-	"net"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -42,7 +40,7 @@ func (c *Console) visit(w http.ResponseWriter, r *http.Request) *visit {
 			v.lang = l
 		}
 	}
-	v.actor = identity.Actor{Door: "console", Source: source(r.RemoteAddr), Request: w.Header().Get("Dun-Request-Id")}
+	v.actor = identity.Actor{Door: "console", Source: identity.Source(r.RemoteAddr), Request: w.Header().Get("Dun-Request-Id")}
 	k, err := r.Cookie(sessionCookie)
 	if err != nil {
 		return v
@@ -58,18 +56,6 @@ func (c *Console) visit(w http.ResponseWriter, r *http.Request) *visit {
 	}
 	c.opt.Gate.Refused(v.actor, "Session", "authenticate")
 	return v
-}
-
-func source(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return ""
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return ""
-	}
-	return a.Unmap().WithZone("").String()
 }
 
 // t picks the wording of the page's language.

@@ -6,6 +6,7 @@ package identity
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"net/netip"
 	"strings"
 
 	"github.com/dun-sec/dun/internal/core/id"
@@ -41,6 +42,16 @@ const (
 	// A personal certificate (PrincipalOf) becomes one more, with the doors that
 	// ask for it.
 )
+
+// Source writes the address of a peer, "host:port" as net/http has it, as
+// records and events do: without port and zone; "" for what is none.
+func Source(remote string) string {
+	a, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return ""
+	}
+	return a.Addr().Unmap().WithZone("").String()
+}
 
 // String names the principal as the audit log does: "User platform/operator".
 func (a Actor) String() string { return a.Principal.String() }

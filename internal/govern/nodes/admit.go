@@ -3,9 +3,7 @@ package nodes
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
-	"net/netip"
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/identity"
@@ -49,17 +47,4 @@ func (h *Hub) admit(ctx context.Context, r *http.Request, p rpc.Peer) error {
 	}
 	h.opt.Gate.RefusedAt(actor(r, p), nodelink.NodeRef(p.Principal.Name), "node.connect")
 	return fault.New(fault.NotFound, "the node %s is no part of the cell any more", "节点 %s 已不属于该集群", p.Principal.Name).Because(err)
-}
-
-// source is the address of a peer, without its port.
-func source(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return ""
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return ""
-	}
-	return a.Unmap().WithZone("").String()
 }

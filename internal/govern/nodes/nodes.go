@@ -169,7 +169,7 @@ func (h *Hub) all(ctx context.Context) ([]*resource.Object, error) {
 
 // actor is a node that acts through the service.
 func actor(r *http.Request, p rpc.Peer) identity.Actor {
-	return identity.Actor{Principal: p.Principal, Door: "rpc", Source: source(r.RemoteAddr)}
+	return identity.Actor{Principal: p.Principal, Door: "rpc", Source: identity.Source(r.RemoteAddr)}
 }
 
 // placed reports whether a tenant's data may be on a node.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/nodelink"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/rpc"
@@ -36,7 +37,7 @@ func (h *Hub) report(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.of(p.Principal.Name)
-	s.report, s.at, s.source = in, now, source(r.RemoteAddr)
+	s.report, s.at, s.source = in, now, identity.Source(r.RemoteAddr)
 	if in.Epoch == at.Epoch && in.Revision >= at.Revision {
 		s.behind = time.Time{}
 	} else if s.behind.IsZero() {

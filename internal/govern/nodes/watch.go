@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
+	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/nodelink"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/rpc"
@@ -37,7 +38,7 @@ func (h *Hub) watch(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 	if err != nil {
 		return err
 	}
-	defer h.arrive(p.Principal.Name, source(r.RemoteAddr))()
+	defer h.arrive(p.Principal.Name, identity.Source(r.RemoteAddr))()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	s := &stream{rc: http.NewResponseController(w), enc: json.NewEncoder(w), sent: map[resource.Ref]uint64{}}
