@@ -311,6 +311,7 @@ func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
 		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
+	list = append(list, classes.Egress(classes.EgressEnv{Gate: g, Events: c.events, Founder: dayzero.Operator}))
 	list = append(list, classes.Checks(g, dayzero.Operator)...)
 	list = append(list, approvals.AccessChecks(g, dayzero.Operator, c.opt.Now)...)
 	list = append(list, releases.Check(g, dayzero.Operator, c.opt.Now))

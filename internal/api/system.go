@@ -94,6 +94,7 @@ func (a *API) events(c *call) error {
 		}
 		q.Tenants = []string{tenant}
 	}
+	q.Keep = a.opt.Gate.Sees(c.actor)
 	if v.Get("follow") == "true" {
 		return a.follow(c, q)
 	}

@@ -26,7 +26,7 @@ func (c *Console) block(v *visit) error {
 	if err := c.opt.Events.Flush(soon); err != nil {
 		c.opt.Log.Debug("events are behind", "req", v.actor.Request, "err", err)
 	}
-	list, _, err := c.opt.Events.Search(v.r.Context(), events.Query{Request: req, Tenants: tenants, Limit: newest})
+	list, _, err := c.opt.Events.Search(v.r.Context(), events.Query{Request: req, Tenants: tenants, Limit: newest, Keep: c.opt.Gate.Sees(v.actor)})
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (f eventFilter) values() url.Values {
 
 // asked is the part of the filter that the log answers.
 func (f eventFilter) asked(v *visit) (events.Query, error) {
-	q := events.Query{Kind: f.Kind, Action: f.Action, Tenants: v.eventTenants(), NewestFirst: true, Limit: 1000}
+	q := events.Query{Kind: f.Kind, Action: f.Action, Tenants: v.eventTenants(), NewestFirst: true, Limit: 1000, Keep: v.c.opt.Gate.Sees(v.actor)}
 	if f.Tenant != "" {
 		q.Tenants = slices.DeleteFunc(q.Tenants, func(t string) bool { return t != f.Tenant })
 	}

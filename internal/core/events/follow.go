@@ -26,7 +26,7 @@ type Follower struct {
 // after it misses nothing (an event may be in both: compare ids). A follower
 // that is more than 256 events behind loses events and never slows the writer.
 func (l *Log) Follow(ctx context.Context, q Query) (*Follower, error) {
-	f, err := newFilter(Query{Tenants: q.Tenants, Kind: q.Kind, Part: q.Part, Request: q.Request, Action: q.Action, Object: q.Object})
+	f, err := newFilter(Query{Tenants: q.Tenants, Kind: q.Kind, Part: q.Part, Request: q.Request, Action: q.Action, Object: q.Object, Keep: q.Keep})
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,9 @@ type Query struct {
 	Limit                               int       // default 100, at most 1000
 	After                               string    // cursor of the page before
 	NewestFirst                         bool      // by arrival; otherwise oldest first
+
+	// Keep says of what record the reader may see events; nil = of every one.
+	Keep func(tenant, object string) bool
 }
 
 const (
@@ -130,7 +133,7 @@ func (f *filter) match(e *Event) bool {
 	return (f.tenants == nil || f.tenants[e.Tenant]) &&
 		(q.Kind == "" || q.Kind == e.Kind) && (q.Part == "" || q.Part == e.Part) &&
 		(q.Request == "" || q.Request == e.Request) && (q.Action == "" || q.Action == e.Action) &&
-		(q.Object == "" || q.Object == e.Object)
+		(q.Object == "" || q.Object == e.Object) && (q.Keep == nil || q.Keep(e.Tenant, e.Object))
 }
 
 // beyond reports whether the frame lies on the side of the cursor that is asked for.

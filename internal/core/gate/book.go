@@ -162,7 +162,9 @@ func (b *Book) Leaves(ctx context.Context, from uint64, limit int) ([]audit.Entr
 	}
 	var out []audit.Entry
 	for i := range rows {
-		out = append(out, entryOf(&rows[i]))
+		e := entryOf(&rows[i])
+		b.withhold(&e)
+		out = append(out, e)
 	}
 	return out, nil
 }
@@ -223,6 +225,7 @@ func (b *Book) Export(ctx context.Context, w io.Writer, want func(audit.Entry) b
 		}
 		next++
 		e := entryOf(l)
+		b.withhold(&e)
 		proof, err := tlog.ProveRecord(head.Size, int64(e.Seq), b.l.store)
 		if err != nil {
 			return fmt.Errorf("prove leaf %d: %w", e.Seq, err)

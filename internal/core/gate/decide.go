@@ -157,9 +157,6 @@ func (s *state) deletable(k *resource.Kind, o *resource.Object, at time.Time) er
 	if err := s.held(o); err != nil {
 		return err
 	}
-	if k.Holds(o) != nil {
-		return fault.New(fault.Conflict, "%s holds; lift it first", "%s 仍在生效;请先解除", o.Ref())
-	}
 	if a := k.Asset(o); a != nil && a.Of.Name == "" {
 		d := s.snap.Data(o)
 		if until := o.Metadata.Created.Add(d.RetentionMin); d.RetentionMin > 0 && at.Before(until) {

@@ -54,12 +54,15 @@ func (s *Snapshot) Class(o *resource.Object) Class {
 	return s.classOf(o, &left)
 }
 
-// className is the name of Class, for each decision at once.
-func (s *Snapshot) className(o *resource.Object) string {
+// highestName is what className says of most records.
+var highestName = Class{Name: resource.HighestClass, Names: []string{resource.HighestClass}}
+
+// className is Class as far as the index asks: names, for each decision at once.
+func (s *Snapshot) className(o *resource.Object) Class {
 	if o.Metadata.Labels[resource.LabelClass] == "" && s.fixed.data[o.Kind] == nil {
-		return resource.HighestClass
+		return highestName
 	}
-	return s.Class(o).Name
+	return s.Class(o)
 }
 
 func (s *Snapshot) classOf(o *resource.Object, left *int) Class {

@@ -196,6 +196,52 @@ func table(t *testing.T) map[string]string {
 	return out
 }
 
+// TestRecordsOfUsersStayWithTheirTenant: of whatever kind, also of a class
+// that is part of production-user.
+func TestRecordsOfUsersStayWithTheirTenant(t *testing.T) {
+	snap, by := compiled(t, classes+"\n---"+staff+`
+---
+kind: DataClass
+metadata: {tenant: platform, name: mail}
+spec: {title: M, level: 4, parent: production-user}
+---
+kind: User
+metadata: {tenant: platform, name: op}
+---
+kind: User
+metadata: {tenant: acme, name: owner}
+---
+kind: Policy
+metadata: {tenant: acme, name: owner}
+spec: {cedar: 'permit (principal == User::"acme/owner", action, resource);'}
+---
+kind: Site
+metadata: {tenant: acme, name: bare}
+spec: {hosts: [a.test], origins: [{url: 'http://a'}]}
+---
+kind: Site
+metadata: {tenant: acme, name: users, labels: {dun.dev/class: production-user}}
+spec: {hosts: [b.test], origins: [{url: 'http://a'}]}
+---
+kind: Site
+metadata: {tenant: acme, name: mails, labels: {dun.dev/class: mail}}
+spec: {hosts: [c.test], origins: [{url: 'http://a'}]}
+`)
+	for _, tt := range []struct {
+		who, tenant, on string
+		want            bool
+	}{{"op", "platform", "bare", true}, {"op", "platform", "users", false}, {"op", "platform", "mails", false}, {"owner", "acme", "users", true}, {"owner", "acme", "mails", true}} {
+		q := policy.Query{Principal: resource.Ref{Kind: "User", Tenant: tt.tenant, Name: tt.who}, Action: "site.read", Object: by[tt.on], Context: policy.Context{Phase: "old", Time: time.Now()}}
+		if d := snap.Decide(q); d.Allowed != tt.want {
+			t.Errorf("%s reads %s: %v by %v", tt.who, tt.on, d.Allowed, d.Policies)
+		}
+		q.Principal, q.Action = resource.Ref{Kind: "Service", Tenant: "platform", Name: "edge"}, "site.read"
+		if !snap.Decide(q).Allowed {
+			t.Errorf("the edge does not see %s", tt.on)
+		}
+	}
+}
+
 // TestPairsThatDifferInOneAttribute: of two assets of one level, each attribute
 // alone decides (control 4.0-13).
 func TestPairsThatDifferInOneAttribute(t *testing.T) {

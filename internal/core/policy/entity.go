@@ -102,11 +102,14 @@ func (e *entities) candidates(q *Query, keys []cedar.EntityUID) candidates {
 	take(byPrincipal)
 	keys = e.line(append(keys, cedar.EntityUID{}, typeKey(e.resource.Type), e.resource))
 	take(byResource)
-	class, name := resource.HighestClass, e.tenant
+	class, name := highestName, e.tenant
 	if q.Object != nil {
 		class, name = e.snap.className(q.Object), q.Object.Metadata.Name
 	}
-	keys = append(keys, cedar.EntityUID{}, valueKey("class", class), valueKey("name", name), valueKey("tenant", q.resourceTenant()))
+	keys = append(keys, cedar.EntityUID{}, valueKey("class", class.Name), valueKey("name", name), valueKey("tenant", q.resourceTenant()))
+	for _, n := range class.Names {
+		keys = append(keys, valueKey("classes", n))
+	}
 	if q.Object != nil {
 		for label := range q.Object.Metadata.Labels {
 			keys = append(keys, tagKey(label))

@@ -136,6 +136,9 @@ func narrowOne(n ast.IsNode) (dim int, key cedar.EntityUID, ok bool) {
 		dim, ok = variable(n.Left)
 		key, literal := entityLiteral(n.Right)
 		return dim, key, ok && literal
+	case ast.NodeTypeContains:
+		key, ok = classesHave(n)
+		return byTag, key, ok
 	case ast.NodeTypeIn:
 		dim, ok = variable(n.Left)
 		key, literal := entityLiteral(n.Right)
@@ -157,6 +160,15 @@ func attributeIs(n ast.NodeTypeEquals) (cedar.EntityUID, bool) {
 	v, _ := n.Right.(ast.NodeValue)
 	s, ok := v.Value.(cedar.String)
 	return valueKey(string(a.Value), string(s)), ok && of.Name == "resource" && (a.Value == "class" || a.Value == "tenant" || a.Value == "name")
+}
+
+// classesHave reads resource.classes.contains("production-user"); it cannot err.
+func classesHave(n ast.NodeTypeContains) (cedar.EntityUID, bool) {
+	a, _ := n.Left.(ast.NodeTypeAccess)
+	of, _ := a.Arg.(ast.NodeTypeVariable)
+	v, _ := n.Right.(ast.NodeValue)
+	s, ok := v.Value.(cedar.String)
+	return valueKey("classes", string(s)), ok && of.Name == "resource" && a.Value == "classes"
 }
 
 func variable(n ast.IsNode) (dim int, ok bool) {
