@@ -55,7 +55,7 @@ func add(m cedar.EntityMap, o *resource.Object) {
 	m[of(o)] = cedar.Entity{
 		UID: of(o), Parents: cedar.NewEntityUIDSet(cedar.NewEntityUID("Tenant", cedar.String(o.Metadata.Tenant))),
 		Attributes: cedar.NewRecord(types.RecordMap{
-			"name": cedar.String(o.Metadata.Name), "tenant": cedar.String(o.Metadata.Tenant), "class": cedar.String(class), "spec": cedar.NewRecord(spec),
+			"name": cedar.String(o.Metadata.Name), "tenant": cedar.String(o.Metadata.Tenant), "class": cedar.String(class), "classes": cedar.NewSet(cedar.String(class)), "spec": cedar.NewRecord(spec),
 		}),
 		Tags: cedar.NewRecord(tags),
 	}
@@ -136,7 +136,7 @@ func (n *plain) decide(q policy.Query) (bool, []string) {
 	var on cedar.Entity
 	if q.Object == nil {
 		on = cedar.Entity{UID: named("Tenant", "platform", tenant), Attributes: cedar.NewRecord(types.RecordMap{
-			"name": cedar.String(tenant), "tenant": cedar.String("platform"), "class": cedar.String("production"),
+			"name": cedar.String(tenant), "tenant": cedar.String("platform"), "class": cedar.String("production"), "classes": cedar.NewSet(cedar.String("production")),
 			"spec": cedar.NewRecord(types.RecordMap{"title": cedar.String(""), "originNetworks": cedar.NewSet()}),
 		})}
 	} else {
