@@ -97,8 +97,8 @@ func (m *matrix) make(k *resource.Kind, name string) {
 func (m *matrix) shared() {
 	m.t.Helper()
 	for _, x := range [][2]string{
-		{"datatypes/carried", `{"kind":"DataType","metadata":{},"spec":{"title":"Orders","processing":["read","share"],"regions":["cn-north"],"adminRegions":["cn-north"],"purposes":["fulfilment"],"thirdParties":["carrier"]}}`},
-		{"dataassets/orders-db", `{"kind":"DataAsset","metadata":{},"spec":{"form":"container","what":"database","owner":"shop","ownerType":"customer","region":"cn-north","location":"db","type":"carried"}}`},
+		{"datatypes/customer-orders", `{"kind":"DataType","metadata":{},"spec":{"title":"Orders","processing":["read","share"],"regions":["cn-north"],"adminRegions":["cn-north"],"purposes":["fulfilment"],"thirdParties":["carrier"]}}`},
+		{"dataassets/orders-db", `{"kind":"DataAsset","metadata":{},"spec":{"form":"container","what":"database","owner":"shop","ownerType":"customer","region":"cn-north","location":"db","type":"customer-orders"}}`},
 	} {
 		if a := m.call("PUT", "/api/v1/"+marker+"/"+x[0], x[1]); a.status != 201 {
 			m.t.Fatalf("%s: %d %s", x[0], a.status, a.body)

@@ -39,8 +39,8 @@ func TestEveryKindHasEveryPage(t *testing.T) {
 	h.signIn(dayzero.Operator)
 	for _, y := range []string{"kind: Tenant\nmetadata: {tenant: platform, name: acme}\nspec: {}\n", site("platform", "shop", "other.test", 0),
 		"kind: Role\nmetadata: {tenant: platform, name: netops}\nspec: {}\n", "kind: User\nmetadata: {tenant: platform, name: zhou-min}\nspec: {}\n",
-		"kind: DataType\nmetadata: {tenant: platform, name: orders}\nspec: {title: Orders, processing: [share], regions: [cn-north], adminRegions: [cn-north], purposes: [fulfilment], thirdParties: [carrier]}\n",
-		"kind: DataAsset\nmetadata: {tenant: platform, name: orders-db}\nspec: {form: container, what: database, type: orders, owner: shop, ownerType: customer, region: cn-north}\n"} {
+		"kind: DataType\nmetadata: {tenant: platform, name: customer-orders}\nspec: {title: Orders, processing: [share], regions: [cn-north], adminRegions: [cn-north], purposes: [fulfilment], thirdParties: [carrier]}\n",
+		"kind: DataAsset\nmetadata: {tenant: platform, name: orders-db}\nspec: {form: container, what: database, type: customer-orders, owner: shop, ownerType: customer, region: cn-north}\n"} {
 		h.put(y)
 	}
 	for _, k := range h.gate.Registry().All() {

@@ -40,7 +40,7 @@ func DataAsset() *resource.Kind {
 		},
 		Example: `kind: DataAsset
 metadata: {tenant: platform, name: orders-db}
-spec: {form: container, what: database, owner: shop team, ownerType: customer, region: cn-north, location: db1/orders}
+spec: {form: container, what: database, type: customer-orders, owner: shop team, ownerType: customer, region: cn-north, location: db1/orders}
 `,
 		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalNone, Retention: resource.Forever,
 	}, resource.Behaviour[DataAssetSpec]{

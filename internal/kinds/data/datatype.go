@@ -63,10 +63,11 @@ func DataType() *resource.Kind {
 metadata: {tenant: platform, name: customer-orders}
 spec:
   title: Orders of customers
-  processing: [read, process, delete]
+  processing: [read, process, share, delete]
   regions: [cn-north]
   adminRegions: [cn-north]
   purposes: [fulfilment]
+  thirdParties: [carrier]
   laws: [{name: PIPL-38, text: Leaves the country after an assessment only, forbid: [export]}]
   retentionMin: 365d
 `,
