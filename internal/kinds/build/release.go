@@ -100,6 +100,19 @@ func Release() *resource.Kind {
 				}
 				return s.Passed[len(s.Passed)-1]
 			}},
+			{Title: resource.T("Waits for", "等待"), Value: func(o *resource.Object) string {
+				s := ReleaseStateOf(o)
+				if s.Live != nil {
+					return "-"
+				}
+				if _, why := lacking(o.Spec.(*ReleaseSpec), s, min(len(s.Passed)+1, len(Gates)), time.Now()); why != "" {
+					return why
+				}
+				if len(s.Passed) == len(Gates) {
+					return "publish"
+				}
+				return "advance"
+			}},
 		},
 		Example: `kind: Release
 metadata: {tenant: platform, name: shop-42}
