@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
@@ -44,5 +45,13 @@ func (c *Console) home(v *visit) error {
 		return err
 	}
 	defer p.leave()
-	return v.render(http.StatusOK, homePage(v, sites, p.view()))
+	return v.render(http.StatusOK, homePage(v, sites, v.seen(p.view())))
+}
+
+// seen leaves out the blocks of records whose class keeps them from the viewer:
+// a pulse is shared by all who see the same tenants.
+func (v *visit) seen(p view) view {
+	sees := v.c.opt.Gate.Sees(v.actor)
+	p.list = slices.DeleteFunc(slices.Clone(p.list), func(e events.Event) bool { return !sees(e.Tenant, e.Object) })
+	return p
 }

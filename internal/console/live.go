@@ -188,7 +188,7 @@ func (s *stream) parts() (sent bool, err error) {
 			sent = true
 		}
 	}
-	p := s.pulse.view()
+	p := s.v.seen(s.pulse.view())
 	if !s.minute.IsZero() && p.version == s.version && p.end.Equal(s.minute) {
 		return sent, nil
 	}

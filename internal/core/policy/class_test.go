@@ -109,7 +109,7 @@ func TestALineWithoutEndIsOfTheHighestClass(t *testing.T) {
 }
 
 // TestClassesAgainstTheTable asks every combination of role, class, act and
-// region, and holds the answers against testdata/classes.txt, which is written
+// region, and holds the answers against govern/classes/table.txt, which is written
 // by hand (controls 2.1-8, 4.0-10).
 func TestClassesAgainstTheTable(t *testing.T) {
 	yaml := classes + anyType + "\n---" + staff
@@ -175,7 +175,7 @@ spec:
 
 func table(t *testing.T) map[string]string {
 	t.Helper()
-	b, err := os.ReadFile("testdata/classes.txt")
+	b, err := os.ReadFile("../../govern/classes/table.txt")
 	if err != nil {
 		t.Fatal(err)
 	}

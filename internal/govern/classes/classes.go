@@ -1,7 +1,7 @@
 // Package classes proves what classes and types of data do: each check makes
 // data of its own in a rehearsal, tries what a caller could try, and leaves
-// nothing behind. It owns the checks of controls 1-3 to 1-5, 4.0-4 to 4.0-9 and
-// 4.0-13, and decides nothing: core/policy does.
+// nothing behind. It owns the checks of controls 1-1, 1-3 to 1-5, 2.1-8, 4.0-2,
+// 4.0-4 to 4.0-10 and 4.0-13, and decides nothing: core/policy does.
 package classes
 
 import (
@@ -41,6 +41,9 @@ func Checks(g Gate, founder resource.Ref) []assurance.Check {
 		check("1-3", "Every record has a class that is there; without a label it is the highest", "每条记录均有有效分类;无标签即为最高分类", c.everythingIsClassed),
 		check("1-4", "Production is the highest class, of users, business and system; nobody lowers one alone", "production 为最高分类,含用户、业务和系统数据;无人可独自降级", c.loweringWaits),
 		check("1-5", "The same caller is refused as soon as the level is raised", "级别提高后,同一调用者立即被拒绝", c.levelDecides),
+		check("2.1-8", "Policies follow class and level: every combination of role, class, act and region is as a table says that was written by hand", "策略按分类和级别制定:角色、分类、操作与区域的每种组合均与人工编写的表一致", c.table),
+		check("4.0-2", "What is done to data follows the rules of their class, for everybody", "对数据的处理均遵循其分类的规则,适用于所有人", c.table),
+		check("4.0-10", "No act is permitted that the table does not permit", "表中未允许的处理均不被允许", c.table),
 		check("4.0-4", "What the type does not permit is not done", "类型不允许的处理不会执行", c.differ("processing")),
 		check("4.0-5", "Data are neither put nor handled outside the regions of their type", "数据不会在其类型的区域之外存放或处理", c.differ("region of data", "region of administrators")),
 		check("4.0-6", "The declared purpose decides, and derived data have the highest class of their sources", "声明的用途参与判定,派生数据取来源的最高分类", c.context),
