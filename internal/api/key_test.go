@@ -229,13 +229,16 @@ func TestAWriteActsOnce(t *testing.T) {
 	d := newDoor(t)
 	d.token = d.tenantWithAnn("acme")
 	k := d.makeKey("acme", "k", `{"user":"ann","write":true}`)
-	var auth, date string
-	d.tap = func(r *http.Request) { auth, date = r.Header.Get("Authorization"), r.Header.Get("X-Amz-Date") }
+	seen := make(chan http.Header, 1)
+	tap := func(r *http.Request) { seen <- r.Header.Clone() }
+	d.tap.Store(&tap)
 	const path = "/api/v1/acme/sites/none?revision=1"
 	if a := d.curl(k, "DELETE", path, ""); a.status != 404 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	d.tap = nil
+	d.tap.Store(nil)
+	h := <-seen
+	auth, date := h.Get("Authorization"), h.Get("X-Amz-Date")
 	if a := d.call("DELETE", path, "", "Authorization", auth, "X-Amz-Date", date); a.status != 401 || !strings.Contains(a.body, "was used") {
 		t.Errorf("a second time: %d %s", a.status, a.body)
 	}
