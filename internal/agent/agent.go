@@ -26,6 +26,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/identity/signin"
+	"github.com/dun-sec/dun/internal/core/identity/signup"
 	"github.com/dun-sec/dun/internal/core/lkg"
 	"github.com/dun-sec/dun/internal/core/nodelink"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -41,6 +42,7 @@ import (
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/govern/nodes"
 	"github.com/dun-sec/dun/internal/govern/releases"
+	"github.com/dun-sec/dun/internal/govern/signups"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
@@ -67,7 +69,8 @@ type Parts struct {
 	Secrets  *secret.Store
 	SignIn   *signin.Store
 	Keys     *accesskeys.Keys
-	Names    []string // DNS names of the console
+	SignUps  *signups.SignUps // nil = nobody signs up here
+	Names    []string         // DNS names of the console
 	Upstream *Upstream
 	Status   func() telemetry.Status
 	// Enter burns the one-time link and says who may enter by it.
@@ -105,6 +108,7 @@ type cell struct {
 	reconciler *approvals.Reconciler
 	secrets    *secret.Store
 	signin     *signin.Store
+	wishes     *signup.Store // nil = nobody signs up here
 	views      *views.Store
 	usage      *usage.Book
 	started    time.Time

@@ -64,6 +64,9 @@ type ConsoleConfig struct {
 	// BreachedPasswords is a file of leaked passwords beside the built-in list:
 	// sorted lines of a SHA-1 in hex, a colon and a count.
 	BreachedPasswords string `json:"breachedPasswords,omitempty" max:"4096"`
+	// SignUp lets strangers ask for a tenant of their own, on the page /sign-up; an
+	// operator decides on /sign-ups. Off by default.
+	SignUp bool `json:"signUp,omitempty"`
 }
 
 // EdgeConfig says whom the edge believes about who the client is.

@@ -10,6 +10,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
+	"github.com/dun-sec/dun/internal/govern/signups"
 )
 
 // links are the one-time links of founders other than the operator: one file
@@ -61,7 +62,18 @@ func (c *cell) enter(token string) (resource.Ref, error) {
 			who, err = w, e
 		}
 	}
+	if s := c.signUps(); s != nil && fault.Is(err, fault.Unauthenticated) {
+		return s.Enter(context.Background(), token)
+	}
 	return who, err
+}
+
+// signUps are those who asked for a tenant; nil where nobody may.
+func (c *cell) signUps() *signups.SignUps {
+	if g := c.running(); g != nil && c.wishes != nil {
+		return signups.New(g, c.wishes)
+	}
+	return nil
 }
 
 // makeFounder makes one more founder and a link for him.

@@ -15,6 +15,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/identity/signin"
+	"github.com/dun-sec/dun/internal/core/identity/signup"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/usage"
@@ -43,6 +44,11 @@ func (c *cell) openMeta(ctx context.Context, stop *closers) error {
 	}
 	if c.secrets, err = secret.Open(ctx, secret.Options{DB: d, KeyFile: key, Record: c.recordSecret, Now: c.opt.Now}); err != nil {
 		return err
+	}
+	if c.opt.Config.Console.SignUp {
+		if c.wishes, err = signup.Open(ctx, d, c.opt.Now); err != nil {
+			return err
+		}
 	}
 	c.signin, err = signin.Open(ctx, signin.Options{
 		DB: d, Secrets: c.secrets, Find: c.subject, Record: c.recordProof, Cell: c.dir.Cell, Breached: c.opt.Config.Console.BreachedPasswords, Now: c.opt.Now,

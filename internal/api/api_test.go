@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ type door struct {
 	token  string
 	keys   *accesskeys.Keys
 	clock  *clock.Fake
-	tap    func(*http.Request) // sees what arrives; nil = nobody does
+	tap    atomic.Pointer[func(*http.Request)] // sees what arrives; nil = nobody does
 }
 
 func newDoor(t *testing.T, more ...*resource.Kind) *door {
@@ -53,8 +54,8 @@ func newDoor(t *testing.T, more ...*resource.Kind) *door {
 	d.api = New(Options{Gate: g, Events: log, Secrets: secrets, Keys: d.keys, SignIn: lab.SignIn(t, g), Status: func() any { return map[string]bool{"ready": true} }, Version: "test", NodeID: 1})
 	now.Jump(time.Minute)
 	d.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if d.tap != nil {
-			d.tap(r)
+		if tap := d.tap.Load(); tap != nil {
+			(*tap)(r)
 		}
 		d.api.ServeHTTP(w, r)
 	}))

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -136,6 +138,10 @@ func TestAKeyIsRefused(t *testing.T) {
 	if unknown.status != 401 || strip(unknown.body, "") != strip(wrong.body, "") {
 		t.Errorf("unknown and wrong differ:\n%s\n%s", unknown.body, wrong.body)
 	}
+	large := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(large, bytes.Repeat([]byte(" "), MaxBody+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		method, path, body string
 		args               []string
@@ -143,7 +149,8 @@ func TestAKeyIsRefused(t *testing.T) {
 	}{
 		"a body that was not signed":  {"PUT", "/api/v1/acme/sites/x", "", []string{"--data-binary", siteOf("acme", "x"), "-H", asJSON, "-H", "X-Amz-Content-Sha256: " + strings.Repeat("0", 64)}, 401},
 		"an unsigned body":            {"PUT", "/api/v1/acme/sites/x", "", []string{"--data-binary", siteOf("acme", "x"), "-H", asJSON, "-H", "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD"}, 401},
-		"a body larger than is read":  {"PUT", "/api/v1/acme/sites/x", strings.Repeat(" ", 90<<10) + siteOf("acme", "x"), []string{"-H", asJSON}, 201},
+		"a body of many pages":        {"PUT", "/api/v1/acme/sites/x", strings.Repeat(" ", 90<<10) + siteOf("acme", "x"), []string{"-H", asJSON}, 201},
+		"a body that is too large":    {"PUT", "/api/v1/acme/sites/x", "", []string{"--data-binary", "@" + large, "-H", asJSON, "-H", "X-Amz-Content-Sha256: " + strings.Repeat("0", 64)}, 400},
 		"a session by a key":          {"POST", "/api/v1/session", "", nil, 403},
 		"a key that makes a key":      {"PUT", "/api/v1/acme/accesskeys/more", `{"kind":"AccessKey","metadata":{},"spec":{"user":"ann"}}`, []string{"-H", asJSON}, 403},
 		"a key that widens itself":    {"PATCH", "/api/v1/acme/accesskeys/k", `{"metadata":{"revision":1},"spec":{"networks":[]}}`, []string{"-H", "Content-Type: application/merge-patch+json"}, 403},
@@ -222,13 +229,16 @@ func TestAWriteActsOnce(t *testing.T) {
 	d := newDoor(t)
 	d.token = d.tenantWithAnn("acme")
 	k := d.makeKey("acme", "k", `{"user":"ann","write":true}`)
-	var auth, date string
-	d.tap = func(r *http.Request) { auth, date = r.Header.Get("Authorization"), r.Header.Get("X-Amz-Date") }
+	seen := make(chan http.Header, 1)
+	tap := func(r *http.Request) { seen <- r.Header.Clone() }
+	d.tap.Store(&tap)
 	const path = "/api/v1/acme/sites/none?revision=1"
 	if a := d.curl(k, "DELETE", path, ""); a.status != 404 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
-	d.tap = nil
+	d.tap.Store(nil)
+	h := <-seen
+	auth, date := h.Get("Authorization"), h.Get("X-Amz-Date")
 	if a := d.call("DELETE", path, "", "Authorization", auth, "X-Amz-Date", date); a.status != 401 || !strings.Contains(a.body, "was used") {
 		t.Errorf("a second time: %d %s", a.status, a.body)
 	}

@@ -65,6 +65,7 @@ type Options struct {
 	TestOrigin func(ctx context.Context, tenant string, o Origin) (OriginAnswer, error)
 	// UploadCertificate keeps a certificate with its key, both in PEM.
 	UploadCertificate func(ctx context.Context, actor identity.Actor, tenant, name, chainPEM, keyPEM string) error
+	SignUps           SignUps // nil = nobody signs up here
 	// MakeSecret carries out a verb whose secret the cell makes, and gives it, this
 	// once.
 	MakeSecret func(ctx context.Context, req deposit.Request) (*resource.Object, string, error)
@@ -103,6 +104,8 @@ func New(opt Options) (*Console, error) {
 	mux.HandleFunc("GET /assets/{hash}/{name}", c.asset)
 	mux.HandleFunc("GET /enter", c.open(c.showEnter))
 	mux.HandleFunc("POST /enter", c.open(c.enter))
+	mux.HandleFunc("GET /sign-up", c.open(c.signUp))
+	mux.HandleFunc("POST /sign-up", c.open(c.signUp))
 	mux.HandleFunc("POST /sign-in", c.open(c.signIn))
 	mux.HandleFunc("POST /sign-in/code", c.open(c.code))
 	mux.HandleFunc("GET /sign-in/via/{tenant}/{name}", c.open(c.via))

@@ -17,7 +17,7 @@ func (c *Console) pages(mux *http.ServeMux) {
 		"GET /records/{plural}": c.list, "GET /new/{plural}": c.create, "POST /new/{plural}": c.create,
 		"POST /bulk/{plural}": c.bulk, "POST /views/{plural}": c.saveView,
 		"GET /search": c.search, "GET /events": c.events, "GET /events/live": c.tail,
-		"GET /audit": c.audit, "POST /audit/check": c.auditCheck, "POST /audit/export": c.auditExport, "GET /access": c.access, "GET /usage": c.usage, "GET /gallery": c.gallery, "GET /account": c.account, "POST /account/end": c.endSession,
+		"GET /audit": c.audit, "POST /audit/check": c.auditCheck, "POST /audit/export": c.auditExport, "GET /access": c.access, "GET /usage": c.usage, "GET /sign-ups": c.signUps, "POST /sign-ups/{id}/{do}": c.decideSignUp, "GET /gallery": c.gallery, "GET /account": c.account, "POST /account/end": c.endSession,
 		"POST /account/password": c.changePassword, "GET /account/app": c.changeApp, "POST /account/app": c.changeApp,
 		"POST /account/passkey/ask": c.askNewPasskey, "POST /account/passkey": c.addPasskey, "POST /account/passkey/remove": c.removePasskey,
 		"POST /origins/{tenant}/{name}": c.testOrigins, "GET /certificates/new": c.certificate, "POST /certificates/new": c.certificate,

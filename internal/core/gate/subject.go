@@ -35,3 +35,17 @@ func (g *Gate) Holder(kind, value string) *resource.Object {
 // LastTime is the time of the newest change; no later one is dated before it,
 // whatever the clock of the machine says.
 func (g *Gate) LastTime() time.Time { return time.UnixMicro(g.state.Load().time).UTC() }
+
+// Labelled is the value of a label of somebody for whom a session may be opened;
+// "" for nobody, and for the disabled. It is for doors, as Subject is.
+func (g *Gate) Labelled(p resource.Ref, key string) string {
+	s := g.state.Load()
+	o := s.get(p.Kind, p.Tenant, p.Name)
+	if o == nil {
+		return ""
+	}
+	if k, err := s.reg.Kind(p.Kind); err != nil || k.Disabled(o) {
+		return ""
+	}
+	return o.Metadata.Labels[key]
+}

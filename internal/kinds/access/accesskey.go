@@ -40,7 +40,7 @@ type AccessKeySpec struct {
 // secret.
 type AccessKeyState struct {
 	KeyID  string     `json:"keyID,omitempty" en:"Key id" zh:"密钥标识" help:"AccessKeyId of AWS Signature Version 4; no secret" help_zh:"AWS 签名版本 4 的 AccessKeyId;并非机密"`
-	Secret string     `json:"secret,omitempty" en:"Secret" zh:"密钥内容" help:"Reference of the sealed secret" help_zh:"封存机密的引用"`
+	Secret string     `json:"secret,omitempty" en:"Sealed secret" zh:"封存的密钥" help:"Reference of the sealed secret" help_zh:"封存机密的引用"`
 	Issued *time.Time `json:"issued,omitempty" en:"Issued" zh:"签发时间"`
 }
 

@@ -84,6 +84,12 @@ func (b *brakes) take(t time.Time, all ...brake) error {
 	return nil
 }
 
+// Knock counts a try of a stranger who proves nothing, such as one who asks for
+// a tenant, against where he comes from.
+func (s *Store) Knock(source string) error {
+	return s.slow.take(s.opt.Now(), brake{sourceOf, network(source)})
+}
+
 // give takes a try back.
 func (b *brakes) give(all ...brake) {
 	b.mu.Lock()

@@ -162,3 +162,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkVerify is a whole request that is read and verified, without a key
+// that is kept for the day.
+func BenchmarkVerify(b *testing.B) {
+	r := httptest.NewRequest("GET", "https://dun.test/api/v1/acme/sites?labels=&limit=5", nil)
+	if err := Sign(r, "AKEXAMPLE", []byte(secret), nil, time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !accepted(r) {
+			b.Fatal("refused")
+		}
+	}
+}
