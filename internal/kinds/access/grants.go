@@ -203,6 +203,7 @@ func accessKind[S any](k resource.Kind, b resource.Behaviour[S]) *resource.Kind 
 	k.Scope, k.Nav, k.Version = resource.ScopeTenant, "access", 1
 	k.Sensitivity, k.ApprovalClass, k.Retention = resource.SensitivityStaff, resource.ApprovalImportant, resource.Forever
 	k.NewState = func() any { return &AccessState{} }
+	k.Presence = true // asked for and certified by people who signed in
 	k.Columns = append([]resource.Column{{Title: resource.T("User", "用户"), Value: func(o *resource.Object) string { t, _ := TermOf(o); return t.User }}}, k.Columns...)
 	k.Columns = append(k.Columns, resource.Column{Title: resource.T("Ends", "终止时间"), Value: func(o *resource.Object) string {
 		at, _ := AccessEnds(o)

@@ -57,7 +57,7 @@ func open(t *testing.T, cell *lab.Cell, shots string, more ...chromedp.ExecAlloc
 	opts = append(opts, more...)
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancel)
-	ctx, stop := context.WithTimeout(ctx, 3*lab.Wait)
+	ctx, stop := context.WithTimeout(ctx, 8*lab.Wait)
 	t.Cleanup(stop)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -70,6 +70,9 @@ func open(t *testing.T, cell *lab.Cell, shots string, more ...chromedp.ExecAlloc
 		for m, err := range messages {
 			if err != nil {
 				return
+			}
+			if t := fmt.Sprint(m.Type); t == "debug" || t == "verbose" {
+				continue // advice of chromium's own, which comes when it likes
 			}
 			e.mu.Lock()
 			e.messages = append(e.messages, fmt.Sprintf("%s %s %s", m.Type, m.Text, m.URL))
