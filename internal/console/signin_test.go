@@ -54,7 +54,7 @@ func (h *house) byLink() string {
 
 func (h *house) setUp(key string) *http.Response {
 	h.t.Helper()
-	res, body := h.call("POST", "/setup", url.Values{"password": {lab.Password}, "again": {lab.Password}, "code": {lab.Code(h.t, key, time.Now().Add(-30*time.Second))}})
+	res, body := h.call("POST", "/setup", url.Values{"password": {lab.Password}, "again": {lab.Password}, "code": {lab.LastCode(h.t, key)}})
 	if res.StatusCode != 303 {
 		h.t.Fatalf("%d %s", res.StatusCode, body)
 	}
