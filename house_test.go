@@ -115,7 +115,7 @@ func TestLibrariesStayBehindOneFolder(t *testing.T) {
 		why string
 	}{
 		"modernc.org/sqlite":                      {[]string{"internal/core/db"}, "the settings that make a commit durable live there"},
-		module + "internal/core/db":               {[]string{"internal/core/gate/internal/store/sqlite", "internal/core/control", "internal/core/secret", "internal/core/views", "internal/core/identity/signin", "internal/core/identity/signup", "internal/core/usage", "internal/agent", "internal/lab"}, "only the gate may open the record store; the others share meta.db, which the agent opens"},
+		module + "internal/core/db":               {[]string{"internal/core/gate/internal/store/sqlite", "internal/core/bytes", "internal/core/control", "internal/core/secret", "internal/core/views", "internal/core/identity/signin", "internal/core/identity/signup", "internal/core/usage", "internal/agent", "internal/lab"}, "only the gate may open the record store; the others share meta.db, which the agent opens"},
 		"github.com/cedar-policy/cedar-go":        {[]string{"internal/core/policy"}, "one place decides"},
 		"github.com/danielgtaylor/huma":           {[]string{"internal/api"}, "it stays replaceable"},
 		"github.com/corazawaf":                    {[]string{"internal/plane/edge"}, "one rule engine, one owner"},
