@@ -105,7 +105,7 @@ func (c *cell) reopen(ctx context.Context, stop *closers, f *face) error {
 // attach gives the open store to the edge and to the faces.
 func (c *cell) attach(f *face) error {
 	g := c.running()
-	feed, err := g.Watch(identity.Service(edgeService), []string{"Site", "Exclusion", "Ban", "Tenant", "Certificate"}, nil)
+	feed, err := g.Watch(identity.Service(edgeService), []string{"Site", "Exclusion", "Ban", "Tenant", "Certificate", "DataClass"}, nil)
 	if err != nil {
 		return err
 	}

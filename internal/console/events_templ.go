@@ -143,7 +143,7 @@ func eventsPage(v *visit, s *seen) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "kind", Label: v.t("Kind", "类别"), Value: s.filter.Kind, List: []string{"block", "ban", "limit", "origin"}}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = part.Labelled(part.Field{Name: "kind", Label: v.t("Kind", "类别"), Value: s.filter.Kind, List: []string{"block", "ban", "limit", "egress", "origin"}}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

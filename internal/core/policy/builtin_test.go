@@ -23,7 +23,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 		may     func(tenant, kind, verb string) bool
 	}{
 		{"edge", func(_, kind, verb string) bool {
-			return verb == "read" && slices.Contains([]string{"Site", "Exclusion", "Ban", "Tenant", "Certificate"}, kind)
+			return verb == "read" && slices.Contains([]string{"Site", "Exclusion", "Ban", "Tenant", "Certificate", "DataClass"}, kind)
 		}},
 		{"dayzero", func(tenant, kind, _ string) bool { return tenant == "platform" && slices.Contains(access, kind) }},
 		{"attacks", func(_, kind, verb string) bool { return kind == "Attack" && (verb == "read" || verb == "create") }},

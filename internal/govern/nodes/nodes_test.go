@@ -39,7 +39,9 @@ func TestStolenCertificate(t *testing.T) {
 	if err := n.next(t); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"Certificate acme/own", "Node platform/" + n.name, "Site acme/shop", "Tenant platform/acme"}
+	want := []string{"Certificate acme/own",
+		"DataClass platform/internal", "DataClass platform/production", "DataClass platform/production-business", "DataClass platform/production-system",
+		"DataClass platform/production-user", "DataClass platform/public", "DataClass platform/test", "Node platform/" + n.name, "Site acme/shop", "Tenant platform/acme"}
 	if got := n.names(); !slices.Equal(got, want) {
 		t.Errorf("it sees %v, want %v", got, want)
 	}

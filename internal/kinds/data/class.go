@@ -37,7 +37,7 @@ func DataClass() *resource.Kind {
 metadata: {tenant: platform, name: partners}
 spec: {title: Shared with partners, level: 2, handling: [read, copy, share]}
 `,
-		Sensitivity: resource.SensitivityPublic, ApprovalClass: resource.ApprovalPolicy, Retention: resource.Forever,
+		Sensitivity: resource.SensitivityPublic, ApprovalClass: resource.ApprovalPolicy, Retention: resource.Forever, NodeRoles: []string{"edge"},
 	}, resource.Behaviour[DataClassSpec]{
 		Validate: func(m *resource.Metadata, s *DataClassSpec, r *resource.Report) {
 			if m.Name == resource.HighestClass && (s.Level != resource.HighestLevel || s.Parent != "") {

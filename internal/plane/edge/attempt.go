@@ -88,6 +88,11 @@ func (q *request) roundTrip(out *http.Request, body *spool, streamed *bodyStream
 		if !bad {
 			return resp, a, nil
 		}
+		if resp != nil {
+			if _, held := s.outlet.keeps(resp.Header); held {
+				return resp, a, nil // nothing to try again: what is held back here is not fetched elsewhere
+			}
+		}
 		tried = append(tried, a.upstream)
 		var dial *dialError
 		free := !dialled && errors.As(err, &dial) // nothing was sent to anybody: no budget, any method

@@ -45,7 +45,7 @@ func newChecked(t *testing.T) *checked {
 	if c.edge, err = New(t.Context(), Options{Node: "n1", NodeID: 7, Events: log, TempDir: t.TempDir(), rules: rules, Mask: events.Mask}); err != nil {
 		t.Fatal(err)
 	}
-	feed, err := c.gate.Watch(identity.Service("edge"), []string{"Site", "Exclusion", "Ban", "Tenant"}, nil)
+	feed, err := c.gate.Watch(identity.Service("edge"), []string{"Site", "Exclusion", "Ban", "Tenant", "DataClass"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,7 @@
 // listeners, the compiled rule set (Coraza with the unmodified OWASP Core Rule
 // Set), the certificates of the sites and the connections to their origins.
 //
-// It follows the records Site, Certificate, Exclusion, Ban and Tenant, compiles them into
+// It follows the records Site, Certificate, Exclusion, Ban, Tenant and DataClass, compiles them into
 // one immutable snapshot and swaps it atomically; a request uses one snapshot
 // from its first to its last byte. It never asks the control plane during a
 // request, never dials but through Options.Dial, never trusts a header that

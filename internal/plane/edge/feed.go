@@ -7,7 +7,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
-// Run follows the feed of Site, Certificate, Exclusion, Ban and Tenant until ctx
+// Run follows the feed of Site, Certificate, Exclusion, Ban, Tenant and DataClass until ctx
 // ends, which returns nil, or the feed fails. Each batch is in force when Run asks
 // for the next one; Enforced then reports its revision. While a reset is being
 // delivered the last snapshot stays in force. Run owns the health checks, which

@@ -69,7 +69,7 @@ func claimsIdentity(name string) bool {
 			return true
 		}
 	}
-	if strings.HasPrefix(name, "Dun-") || strings.HasPrefix(name, "X-Forwarded-") || name == "X-Forwarded" {
+	if ours(name) || strings.HasPrefix(name, "X-Forwarded-") || name == "X-Forwarded" {
 		return true
 	}
 	switch name {
@@ -81,11 +81,14 @@ func claimsIdentity(name string) bool {
 	return false
 }
 
+// ours reports names that only Dun may send to a client or an origin.
+func ours(name string) bool { return strings.HasPrefix(name, "Dun-") }
+
 // incoming copies the origin's response header to the client's.
 func incoming(dst, src http.Header) {
 	named := connectionNames(src)
 	for name, values := range src {
-		if hopHeader(name) && name != "Content-Length" || named[name] || strings.HasPrefix(name, "Dun-") || name == "Alt-Svc" {
+		if hopHeader(name) && name != "Content-Length" || named[name] || ours(name) || name == "Alt-Svc" {
 			continue // Alt-Svc would lead clients around the edge
 		}
 		dst[name] = values

@@ -33,6 +33,9 @@ func (q *request) proxy(body *spool) {
 		return
 	}
 	defer resp.Body.Close()
+	if q.heldBack(resp) {
+		return
+	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		q.switchProtocols(ctx, a.origin, resp, upgrade)
 		return
@@ -109,7 +112,9 @@ func (q *request) respond(resp *http.Response, cancel context.CancelFunc) {
 	q.site.headers.apply(h, q.scheme == "https", q.host)
 	announced := len(resp.Trailer)
 	for name := range resp.Trailer {
-		h.Add("Trailer", name)
+		if !ours(name) {
+			h.Add("Trailer", name)
+		}
 	}
 	q.allowWrite()
 	q.wrote = true
@@ -130,6 +135,9 @@ func (q *request) respond(resp *http.Response, cancel context.CancelFunc) {
 		q.abandon()
 	}
 	for name, values := range resp.Trailer {
+		if ours(name) {
+			continue
+		}
 		for _, v := range values {
 			if len(resp.Trailer) == announced {
 				h.Add(name, v)

@@ -19,6 +19,7 @@ const (
 	kindBan    = "ban"    // the source is banned
 	kindLimit  = "limit"  // a size, a count, a time or a budget was exceeded, or the message was malformed
 	kindOrigin = "origin" // the origin failed
+	kindEgress = "egress" // the origin's answer was held back for its class
 	kindHealth = "health" // an origin became healthy or unhealthy
 
 	actionBlocked  = "blocked"

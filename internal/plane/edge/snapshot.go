@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/kinds/data"
 	"github.com/dun-sec/dun/internal/kinds/edge"
 )
 
@@ -56,6 +57,7 @@ type site struct {
 	redirect   bool
 	cert       string // name of the Certificate that the site names; "" = by host
 	headers    *siteHeaders
+	outlet     *outlet        // nil = answers of any class
 	rate       *rate          // nil = no limit
 	routes     []limitedRoute // longest path first
 	spread     spread
@@ -116,6 +118,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 		count: len(sites), checks: map[healthKey]*health{},
 	}
 	exclusions := compileExclusions(e.engine.ruleSet, collect[*edge.ExclusionSpec](records, "Exclusion"), e.opts.Log)
+	levels := compileClasses(collect[*data.DataClassSpec](records, resource.ClassKind))
 	round := e.pool.begin()
 	for _, o := range sites {
 		t, err := e.compileSite(o, round, tenants[o.tenant])
@@ -124,6 +127,7 @@ func (e *Edge) compile(records map[resource.Ref]*resource.Object) *snapshot {
 			t.broken = true
 		}
 		t.exclusions = exclusions[t.name]
+		t.outlet = compileOutlet(o.record, levels, e.opts.Log)
 		for _, g := range t.origins {
 			if g.health = e.checks.of(t, o.spec, g); g.health != nil {
 				s.checks[g.health.key] = g.health

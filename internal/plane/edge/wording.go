@@ -15,7 +15,7 @@ func wording(status int) (title, advice text.Text) {
 	case 400:
 		return text.T("The request could not be understood", "无法理解该请求"), text.T("Your browser or program sent a malformed request.", "您的浏览器或程序发送了格式错误的请求。")
 	case 403:
-		return text.T("This request was blocked", "该请求已被拦截"), text.T("It looks like an attack on this site, or your address is not welcome here. If you meant no harm, give the request id below to the site's operator.", "该请求疑似攻击,或您的地址不被允许访问。如属误判,请将下面的请求编号告知网站运营者。")
+		return text.T("This request was blocked", "该请求已被拦截"), text.T("It looks like an attack on this site, your address is not welcome here, or the answer holds data that this site does not give out. If you meant no harm, give the request id below to the site's operator.", "该请求疑似攻击,您的地址不被允许访问,或响应含有本站不对外提供的数据。如属误判,请将下面的请求编号告知网站运营者。")
 	case 405:
 		return text.T("This method is not allowed", "不允许使用该请求方法"), operator
 	case 408:
