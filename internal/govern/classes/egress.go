@@ -167,7 +167,7 @@ func (x egress) stays(ctx context.Context, e *assurance.Evidence) error {
 	}
 	e.Add("tried as", "%s, about %s", x.me.Principal, p.ref)
 	e.Add("shut", "%s", strings.Join(shut, ", "))
-	e.Add("not built", "edge responses, bastion, objects, SQL, backup: no door of theirs is tried")
+	e.Add("not tried", "edge responses; bastion, objects, SQL and backup are not built yet")
 	if len(open) > 0 {
 		return assurance.NotHeld("it leaves by %s", "经 %s 流出", strings.Join(open, ", "))
 	}
