@@ -7,6 +7,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/clock"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/govern/approvals"
+	"github.com/dun-sec/dun/internal/govern/classes"
 )
 
 // carryOut runs the controller of approvals as soon as the store is open.
@@ -42,6 +43,22 @@ func (c *cell) recordSource() approvals.Source {
 			return nil, nil
 		}
 		return approvals.Records(g).Drift(ctx)
+	}}
+}
+
+// dataSource reconciles the duties about data: what should be over is over.
+func (c *cell) dataSource() approvals.Source {
+	return approvals.Source{Name: "data", Drift: func(ctx context.Context) ([]approvals.Drift, error) {
+		g := c.running()
+		if g == nil {
+			return nil, nil
+		}
+		late, err := classes.Overdue(ctx, g, c.opt.Now())
+		var out []approvals.Drift
+		for _, l := range late {
+			out = append(out, approvals.Drift{Source: "data", Setting: l.Setting, Why: l.Why})
+		}
+		return out, err
 	}}
 }
 

@@ -1,0 +1,72 @@
+package classes_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/govern/classes"
+	"github.com/dun-sec/dun/internal/govern/dayzero"
+)
+
+// TestOverdue lets each duty become due, and wants it named then and not before.
+func TestOverdue(t *testing.T) {
+	g := open(t) // one founder: nobody has to assent
+	now := time.Now()
+	at := func(d time.Duration) string { return now.Add(d).UTC().Format(time.RFC3339) }
+	put := func(yaml string, args ...any) {
+		t.Helper()
+		docs, err := resource.ParseYAML(fmt.Appendf(nil, yaml, args...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, _, err := g.Registry().Decode(docs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		op := identity.Actor{Principal: dayzero.Operator, Door: "test", MFA: true}
+		if _, err := g.Apply(t.Context(), gate.Request{Actor: op, Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kind := `kind: DataType
+metadata: {tenant: platform, name: %s}
+spec: {title: T, processing: [read, share], regions: [r], adminRegions: [r], purposes: [p], thirdParties: [carrier]%s}
+`
+	asset := "kind: DataAsset\nmetadata: {tenant: platform, name: %s%s}\nspec: {form: content, what: file, type: %s, owner: o, ownerType: customer, region: r}\n"
+	put(kind, "kept", ", retentionMax: 24h")
+	put(kind, "bound", fmt.Sprintf(", contracts: [{name: end, party: carrier, due: %q}]", at(time.Hour)))
+	put(kind, "free", "")
+	put(asset, "old", ", labels: {dun.dev/class: production-user}", "kept") // whom nobody else reads
+	put(asset, "held", "", "bound")
+	put(asset, "any", "", "free")
+	put("kind: ThirdPartyDuty\nmetadata: {tenant: platform, name: lent}\nspec: {asset: any, recipient: carrier, purpose: p, duty: deletes it, ends: %q}\n", at(2*time.Hour))
+
+	for after, want := range map[time.Duration][]string{
+		time.Minute:      nil,
+		90 * time.Minute: {"DataType platform/bound"},
+		3 * time.Hour:    {"DataType platform/bound", "ThirdPartyDuty platform/lent"},
+		25 * time.Hour:   {"DataAsset platform/old", "DataType platform/bound", "ThirdPartyDuty platform/lent"},
+	} {
+		list, err := classes.Overdue(t.Context(), g, now.Add(after))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, l := range list {
+			got = append(got, l.Setting)
+			if l.Why == "" || strings.Contains(l.Why, "%!") {
+				t.Errorf("%+v", l)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("after %s: %v, want %v", after, got, want)
+		}
+	}
+}
