@@ -37,7 +37,7 @@ func (c *cell) endAccess(ctx context.Context) {
 // recordSource reconciles the records; while their store does not open there is
 // nothing to hold against anything.
 func (c *cell) recordSource() approvals.Source {
-	return approvals.Source{Name: "records", Drift: func(ctx context.Context) ([]approvals.Drift, error) {
+	return approvals.Source{Name: "records", Rights: true, Drift: func(ctx context.Context) ([]approvals.Drift, error) {
 		g := c.running()
 		if g == nil {
 			return nil, nil

@@ -155,7 +155,7 @@ func (w *world) until(what string, good func() bool) {
 		if time.Now().After(end) {
 			w.t.Fatalf("it does not come: %s", what)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 }
 

@@ -167,6 +167,7 @@ func (c checks) inForce(ctx context.Context, e *assurance.Evidence) error {
 	if err != nil {
 		return err
 	}
+	drift = c.r.rights(drift)
 	e.Add("drift", "%d", len(drift))
 	if len(drift) > 0 {
 		return assurance.NotHeld("%s: %s", "%s:%s", drift[0].Setting, drift[0].Why)

@@ -24,7 +24,12 @@ import (
 // posture tries each check and returns why it does not hold; "" = it does.
 func posture(t *testing.T, g *gate.Gate) map[string]string {
 	t.Helper()
-	r := approvals.NewReconciler(approvals.ReconcileOptions{Clock: clock.New()}, approvals.Records(g))
+	r := approvals.NewReconciler(approvals.ReconcileOptions{Clock: clock.New()}, approvals.Records(g), approvals.Source{
+		// What is late elsewhere is told, and says nothing of rights.
+		Name: "other", Drift: func(context.Context) ([]approvals.Drift, error) {
+			return []approvals.Drift{{Source: "other", Setting: "x"}}, nil
+		},
+	})
 	out := map[string]string{}
 	for _, c := range approvals.Checks(g, dayzero.Operator, r) {
 		if err := c.Positive(t.Context()); err != nil {

@@ -26,8 +26,9 @@ type Drift struct {
 // Source tells of one system whose settings are to be as they were approved.
 // What later duties put in force elsewhere joins here by one line.
 type Source struct {
-	Name  string
-	Drift func(ctx context.Context) ([]Drift, error)
+	Name   string
+	Rights bool // its settings say who may do what: control 5.2-8 holds while none drifts
+	Drift  func(ctx context.Context) ([]Drift, error)
 }
 
 // reconcileEvery is how often what is in force is held against what was
@@ -84,14 +85,25 @@ func (r *Reconciler) Round(ctx context.Context) ([]Drift, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	known := make(map[Drift]bool, len(r.found)) // tenants can make many
+	for _, d := range r.found {
+		known[d] = true
+	}
 	for _, d := range all {
-		if !slices.Contains(r.found, d) && r.opt.Events != nil {
+		if !known[d] && r.opt.Events != nil {
 			r.opt.Events.Add(events.Event{Tenant: resource.Platform, Part: "approvals", Kind: "drift", Action: "detected", Object: d.Setting, Attributes: map[string]string{"source": d.Source, "reason": d.Why}})
 			r.opt.Log.Error("what is in force is not what was ordered and approved", "setting", d.Setting, "reason", d.Why)
 		}
 	}
 	r.found, r.at = all, r.opt.Clock.Now()
 	return slices.Clone(all), nil
+}
+
+// rights are those of a round that are about who may do what.
+func (r *Reconciler) rights(all []Drift) []Drift {
+	return slices.DeleteFunc(all, func(d Drift) bool {
+		return !slices.ContainsFunc(r.sources, func(s Source) bool { return s.Rights && s.Name == d.Source })
+	})
 }
 
 // Found is what the last round found, and when it was.
@@ -114,7 +126,7 @@ var ruled = append([]string{"Policy", "Role", "RoleBinding", "ApprovalRule", "Us
 // written by an approved request, by a service under its own policy, or while
 // one person ran the cell, and is on the disk as its leaf tells.
 func Records(g Warrants) Source {
-	return Source{Name: "records", Drift: func(ctx context.Context) ([]Drift, error) {
+	return Source{Name: "records", Rights: true, Drift: func(ctx context.Context) ([]Drift, error) {
 		done := map[string]bool{}
 		err := g.Warrants(ctx, "ChangeRequest", func(w gate.Warrant) {
 			if w.Broken == "" && (stateOf(w.Object).Phase == access.PhaseDone || stateOf(w.Object).Phase == access.PhaseGlass) {

@@ -3,6 +3,7 @@ package classes
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -16,8 +17,20 @@ type Records interface {
 	Warrants(ctx context.Context, kind string, each func(gate.Warrant)) error
 }
 
+// most is how many of one tenant's are named: he chooses how many there are.
+const most = 50
+
+// few keeps the first of each tenant.
+func few(list []Late) []Late {
+	seen := map[string]int{}
+	return slices.DeleteFunc(list, func(l Late) bool {
+		seen[l.Tenant]++
+		return seen[l.Tenant] > most
+	})
+}
+
 // Late is a duty about data that is not done (controls 4.0-7 to 4.0-9).
-type Late struct{ Setting, Why string }
+type Late struct{ Tenant, Setting, Why string }
 
 // Overdue lists what should be over by now: shares that have ended, clauses of
 // contracts whose date is past while assets of the type are there, and assets
@@ -48,9 +61,9 @@ func Overdue(ctx context.Context, g Records, now time.Time) ([]Late, error) {
 		}
 	})
 	if err != nil || len(types) == 0 {
-		return out, err
+		return few(out), err
 	}
-	left := map[resource.Ref]int{}
+	left := map[resource.Ref]bool{}
 	err = g.Warrants(ctx, "DataAsset", func(w gate.Warrant) {
 		o := w.Object
 		s, ok := o.Spec.(*data.DataAssetSpec)
@@ -62,26 +75,26 @@ func Overdue(ctx context.Context, g Records, now time.Time) ([]Late, error) {
 		if t == nil {
 			return
 		}
-		left[of]++
-		if most := time.Duration(t.Spec.(*data.DataTypeSpec).RetentionMax); most > 0 && now.After(o.Metadata.Created.Add(most)) {
-			out = append(out, late(o, "data of the type %s are kept until %s at most", s.Type, stamp(o.Metadata.Created.Add(most))))
+		left[of] = true
+		if longest := time.Duration(t.Spec.(*data.DataTypeSpec).RetentionMax); longest > 0 && now.After(o.Metadata.Created.Add(longest)) {
+			out = append(out, late(o, "data of the type %s are kept until %s at most", s.Type, stamp(o.Metadata.Created.Add(longest))))
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	for of, n := range left {
+	for of := range left {
 		for _, c := range types[of].Spec.(*data.DataTypeSpec).Contracts {
 			if c.Due != nil && now.After(*c.Due) {
-				out = append(out, late(types[of], "the clause %s with %s was due at %s, and %d assets of the type are there", c.Name, c.Party, stamp(*c.Due), n))
+				out = append(out, late(types[of], "the clause %s with %s was due at %s, and assets of the type are there", c.Name, c.Party, stamp(*c.Due)))
 			}
 		}
 	}
-	return out, nil
+	return few(out), nil
 }
 
 func late(o *resource.Object, why string, args ...any) Late {
-	return Late{o.Kind + " " + o.Metadata.Tenant + "/" + o.Metadata.Name, fmt.Sprintf(why, args...)}
+	return Late{o.Metadata.Tenant, o.Kind + " " + o.Metadata.Tenant + "/" + o.Metadata.Name, fmt.Sprintf(why, args...)}
 }
 
 func name(o *resource.Object) resource.Ref {

@@ -47,6 +47,13 @@ spec: {title: T, processing: [read, share], regions: [r], adminRegions: [r], pur
 	put(asset, "any", "", "free")
 	put("kind: ThirdPartyDuty\nmetadata: {tenant: platform, name: lent}\nspec: {asset: any, recipient: carrier, purpose: p, duty: deletes it, ends: %q}\n", at(2*time.Hour))
 
+	for i := range 60 { // a tenant names fifty at most
+		if i == 0 {
+			put("kind: Tenant\nmetadata: {tenant: platform, name: t0}\nspec: {}\n")
+			put("kind: DataType\nmetadata: {tenant: t0, name: k}\nspec: {title: T, processing: [read, share], regions: [r], adminRegions: [r], purposes: [p], retentionMax: 1h}\n")
+		}
+		put("kind: DataAsset\nmetadata: {tenant: t0, name: a%d}\nspec: {form: content, what: file, type: k, owner: o, ownerType: customer, region: r}\n", i)
+	}
 	for after, want := range map[time.Duration][]string{
 		time.Minute:      nil,
 		90 * time.Minute: {"DataType platform/bound"},
@@ -58,11 +65,19 @@ spec: {title: T, processing: [read, share], regions: [r], adminRegions: [r], pur
 			t.Fatal(err)
 		}
 		var got []string
+		many := 0
 		for _, l := range list {
+			if l.Tenant == "t0" {
+				many++
+				continue
+			}
 			got = append(got, l.Setting)
 			if l.Why == "" || strings.Contains(l.Why, "%!") {
 				t.Errorf("%+v", l)
 			}
+		}
+		if after > time.Hour && many != 50 || after < time.Hour && many != 0 {
+			t.Errorf("after %s %d of t0", after, many)
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
