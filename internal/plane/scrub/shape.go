@@ -1,0 +1,178 @@
+package scrub
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Vector is what a packet is (controls 8.1-4 to 8.1-11). Control is what paths
+// need to work at all: path-MTU messages and neighbour discovery.
+type Vector uint8
+
+// The vectors, in the order of bpf/types.h.
+const (
+	SYN Vector = iota
+	ACK
+	RST
+	SYNACK
+	UDP
+	DNS
+	ICMP
+	Frag
+	Amp
+	Other
+	Control
+
+	Vectors = 16 // that a policy has room for
+)
+
+var vectorNames = []string{"syn", "ack", "rst", "synack", "udp", "dns", "icmp", "frag", "amp", "other", "control"}
+
+// String is the vector's name in records and events.
+func (v Vector) String() string {
+	if int(v) < len(vectorNames) {
+		return vectorNames[v]
+	}
+	return fmt.Sprintf("vector %d", uint8(v))
+}
+
+// ParseVector knows a vector by its name.
+func ParseVector(s string) (Vector, bool) {
+	i := slices.Index(vectorNames, s)
+	return Vector(max(i, 0)), i >= 0
+}
+
+// Reason is what became of a packet.
+type Reason uint8
+
+// The reasons, in the order of bpf/types.h. Below Denied the packet passed or
+// was answered.
+const (
+	Passed Reason = iota
+	Proven
+	Allowed
+	CookieSent
+	CookieGood
+	Truncated
+	Learning
+	_
+	Denied
+	Malformed
+	Flags
+	Land
+	Bogon
+	NoService
+	ByPolicy
+	Rate
+	RatePerAddress
+	NoState
+	ByRule
+	Unanswered
+	Spoofed
+	Outbound
+
+	Reasons = 32
+)
+
+var reasonNames = []string{
+	"passed", "proven", "allowed", "cookie_sent", "cookie_good", "truncated", "learning", "",
+	"denied", "malformed", "flags", "land", "bogon", "no_service", "policy", "rate", "rate_per_address",
+	"no_state", "rule", "unanswered", "spoofed", "outbound",
+}
+
+// String is the reason's name in events and graphs.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) && reasonNames[r] != "" {
+		return reasonNames[r]
+	}
+	return fmt.Sprintf("reason %d", uint8(r))
+}
+
+// Drop reports whether such a packet does not go on.
+func (r Reason) Drop() bool { return r >= Denied }
+
+// Action is what is done with a packet of a vector that has no proof.
+type Action uint8
+
+// The actions.
+const (
+	Pass      Action = iota // counted
+	Drop                    // none passes
+	Limit                   // what is above the rates is dropped
+	Challenge               // SYN: a cookie; TCP without a proof: dropped; DNS: ask again by TCP; other vectors: as Limit
+)
+
+// Form is what a service must look like.
+type Form uint8
+
+// The forms.
+const (
+	AnyForm Form = iota
+	DNSForm
+	QUICForm // RFC 9000: an Initial of 1200 bytes, or the fixed bit
+)
+
+// Limits of a policy; more is refused by Publish.
+const (
+	MaxServices = 8
+	MaxRules    = 4
+)
+
+// Service is what a protected address offers.
+type Service struct {
+	Proto  uint8 // 6 or 17
+	Lo, Hi uint16
+	Form   Form
+}
+
+// Rule drops packets of a vector that look like the attack: every field that is
+// given must be met. It ends by itself.
+type Rule struct {
+	Vector  Vector
+	Until   time.Duration // of the monotonic clock (Monotonic)
+	Length  *[2]uint16    // of the IP packet, bytes, from and to
+	TTL     *[2]uint8
+	SPort   *[2]uint16
+	DPort   *[2]uint16
+	Window  *uint16
+	Flags   *uint8 // of TCP, exactly
+	Payload []byte // the first bytes behind the transport header, at most 8
+	Mask    []byte // of Payload; nil = every bit
+	Source  netip.Prefix
+}
+
+// Policy is what is done for some prefixes. Its Slot is where its counters are.
+type Policy struct {
+	Slot     uint32
+	Scope    uint32 // the tenant's number; the platform's is 0. Verdicts of a tenant judge its own addresses alone
+	Prefixes []netip.Prefix
+
+	Monitor bool // decide and count, but drop and answer nothing
+	Strict  bool // only Services are offered
+	Bogons  bool // private and test networks are no neighbours (RFC 6890)
+
+	Action         [Vectors]Action
+	Rate           [Vectors]uint64 // packets a second of all prefixes; 0 = none
+	RatePerAddress [Vectors]uint64 // of each address
+	RateOut        [Vectors]uint64 // of what its hosts send, connections apart
+	Services       []Service
+	Rules          []Rule
+
+	// StrictAfter: until then TCP without a proof passes at its rates where it
+	// would be dropped, so that connections older than the filter can prove
+	// themselves.
+	StrictAfter time.Duration // of the monotonic clock
+}
+
+// Monotonic is the clock of the filter: CLOCK_MONOTONIC.
+func Monotonic() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0 // the clock is always there; 0 makes every rule last
+	}
+	return time.Duration(t.Nano())
+}
