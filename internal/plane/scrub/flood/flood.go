@@ -1,0 +1,162 @@
+// Package flood sends many copies of one frame, with fields of it random, out
+// of an interface: the generator of drills and of the lab. It owns nothing of
+// the network. It sends only from interfaces of type veth, in the network
+// namespace of the thread that calls, and never more or longer than it was told.
+package flood
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+)
+
+// Bounds of one flood.
+const (
+	MaxFrame   = 1500 // bytes
+	MaxSeconds = 600
+	batch      = 64
+)
+
+// Field is a part of the frame that is random in each copy: so many 16-bit words at an even
+// offset, as the mask says (network order, the first word in its upper half).
+type Field struct {
+	Offset int
+	Words  int // 1 or 2
+	Mask   uint32
+	IP, L4 bool // which checksums cover it
+}
+
+// Plan is what is sent.
+type Plan struct {
+	Frame        []byte
+	Fields       []Field // at most 8
+	IPSum, L4Sum int     // offsets of the checksums; 0 = none
+}
+
+// Generator sends from one interface.
+type Generator struct {
+	objects programObjects
+	index   int
+}
+
+// liveFrames: BPF_F_TEST_XDP_LIVE_FRAMES.
+const liveFrames = 1 << 1
+
+// New makes a generator for an interface of the calling thread's namespace.
+func New(name string) (*Generator, error) {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: %w", name, err)
+	}
+	if l.Type() != "veth" {
+		return nil, fmt.Errorf("interface %s is of type %s: floods are sent from veth pairs alone", name, l.Type())
+	}
+	g := &Generator{index: l.Attrs().Index}
+	if err := loadProgramObjects(&g.objects, nil); err != nil {
+		return nil, fmt.Errorf("load the generator: %w", err)
+	}
+	return g, nil
+}
+
+// Close gives back what it holds.
+func (g *Generator) Close() error { return g.objects.Close() }
+
+// Receive makes the interface take frames that its peer sends by XDP; without
+// it a veth forgets them after some hundred.
+func (g *Generator) Receive() (link.Link, error) {
+	return link.AttachXDP(link.XDPOptions{Program: g.objects.Pass, Interface: g.index, Flags: link.XDPDriverMode})
+}
+
+// Swallow makes an interface drop all at once: the cheapest that there is.
+func (g *Generator) Swallow(index int) (link.Link, error) {
+	return link.AttachXDP(link.XDPOptions{Program: g.objects.Drop, Interface: index, Flags: link.XDPDriverMode})
+}
+
+func (g *Generator) arm(p Plan) error {
+	if len(p.Frame) < 60 || len(p.Frame) > MaxFrame || len(p.Fields) > 8 {
+		return fmt.Errorf("a frame has 60 to %d bytes and at most 8 random fields", MaxFrame)
+	}
+	plan := programPlan{Length: uint32(len(p.Frame)), Fields: uint32(len(p.Fields)), IpSum: uint32(p.IPSum), L4Sum: uint32(p.L4Sum)}
+	copy(plan.Frame[:], p.Frame)
+	for i, f := range p.Fields {
+		e := &plan.Field[i]
+		if f.Offset%2 != 0 || f.Offset < 0 || f.Offset+4 > len(p.Frame) || f.Words < 1 || f.Words > 2 {
+			return fmt.Errorf("field %d: an even offset within the frame, one or two words", i)
+		}
+		var mask [4]byte
+		binary.BigEndian.PutUint32(mask[:], f.Mask)
+		e.Offset, e.Words, e.Mask = uint16(f.Offset), uint8(f.Words), binary.NativeEndian.Uint32(mask[:])
+		if f.IP {
+			e.Sums |= 1
+		}
+		if f.L4 {
+			e.Sums |= 2
+		}
+	}
+	return g.objects.Plans.Put(uint32(0), &plan)
+}
+
+// Send sends n frames at that rate (packets a second; 0 = as fast as it goes),
+// or until ctx ends, and returns how many went out.
+func (g *Generator) Send(ctx context.Context, p Plan, n int, rate float64) (int, error) {
+	if err := g.arm(p); err != nil {
+		return 0, err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := g.sent()
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	size := 4096
+	if rate > 0 {
+		size = max(1, min(size, int(rate/200)))
+	}
+	for done := 0; done < n && ctx.Err() == nil && time.Since(start) < MaxSeconds*time.Second; {
+		k := min(size, n-done)
+		if err := g.run(p.Frame, k); err != nil {
+			return 0, err
+		}
+		done += k
+		if rate > 0 {
+			if ahead := time.Duration(float64(done)/rate*float64(time.Second)) - time.Since(start); ahead > 0 {
+				time.Sleep(ahead)
+			}
+		}
+	}
+	after, err := g.sent()
+	return int(after - before), err
+}
+
+func (g *Generator) run(frame []byte, n int) error {
+	md := programContext{DataEnd: uint32(len(frame)), IngressIfindex: uint32(g.index)}
+	_, err := g.objects.Flood.Run(&ebpf.RunOptions{Data: frame, Repeat: uint32(n), Flags: liveFrames, BatchSize: batch, Context: md})
+	if err != nil && !errors.Is(err, ebpf.ErrNotSupported) {
+		return fmt.Errorf("send: %w", err)
+	}
+	return err
+}
+
+// programContext is struct xdp_md (include/uapi/linux/bpf.h).
+type programContext struct {
+	Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32
+}
+
+func (g *Generator) sent() (sum uint64, err error) {
+	var each []uint64
+	if err := g.objects.Sent.Lookup(uint32(0), &each); err != nil {
+		return 0, fmt.Errorf("count what was sent: %w", err)
+	}
+	for _, n := range each {
+		sum += n
+	}
+	return sum, nil
+}

@@ -1,0 +1,69 @@
+package scrub
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// What a SYN proxy promises in its answer; the filter's cookies say the same
+// (bpf/answer.h).
+const (
+	proxyMSS4, proxyMSS6 = 1460, 1440
+	proxyScale           = 7
+	markCookie           = 0x64756e01 // bpf/scrub.c
+)
+
+// proxyRules is the table that takes over handshakes which answered a cookie:
+// the kernel's SYN proxy opens the connection to the server, here or behind
+// this machine, and translates from then on. It sees no other packet; the
+// connection tracking that it rests on is the kernel's own.
+func proxyRules(table string) string {
+	chain := func(name, hook string) string {
+		return fmt.Sprintf(`	chain %s {
+		type filter hook %s priority 0; policy accept;
+		meta mark 0x%08x ct state untracked meta nfproto ipv4 synproxy mss %d wscale %d timestamp sack-perm
+		meta mark 0x%08x ct state untracked meta nfproto ipv6 synproxy mss %d wscale %d timestamp sack-perm
+		meta mark 0x%08x drop
+	}
+`, name, hook, markCookie, proxyMSS4, proxyScale, markCookie, proxyMSS6, proxyScale, markCookie)
+	}
+	return fmt.Sprintf(`table inet %s
+delete table inet %s
+table inet %s {
+	chain raw {
+		type filter hook prerouting priority raw; policy accept;
+		meta mark 0x%08x notrack
+	}
+%s%s}
+`, table, table, table, markCookie, chain("input", "input"), chain("forward", "forward"))
+}
+
+// InstallProxy puts the table of the SYN proxy in place; State says why not.
+func (i *Installation) InstallProxy() {
+	if i.opt.Table == "" {
+		i.proxy = errors.New("not asked for")
+		return
+	}
+	i.proxy = nft(proxyRules(i.opt.Table))
+}
+
+// Proxied reports whether SYNs may be answered by cookies.
+func (i *Installation) Proxied() bool { return i.proxy == nil && i.opt.Table != "" }
+
+// RemoveProxy takes the table away.
+func RemoveProxy(table string) error {
+	return nft(fmt.Sprintf("table inet %s\ndelete table inet %s\n", table, table))
+}
+
+func nft(rules string) error {
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(rules)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		line, _, _ := bytes.Cut(out, []byte("\n"))
+		return fmt.Errorf("nft: %w: %s", err, line)
+	}
+	return nil
+}

@@ -1,0 +1,263 @@
+package scrub_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/dun-sec/dun/internal/lab"
+	"github.com/dun-sec/dun/internal/plane/scrub"
+	"github.com/dun-sec/dun/internal/plane/scrub/flood"
+)
+
+// wire is two network namespaces and a veth pair: dv0 with the filter and the
+// server in that of the test, dv1 with clients and attackers in another.
+type wire struct {
+	t       *testing.T
+	outside string
+	i       *scrub.Installation
+	*scrub.Table
+}
+
+const (
+	server4, server6 = "198.51.100.7", "2001:db8:7::1"
+	client4, client6 = "198.51.100.1", "2001:db8:7::2"
+)
+
+func command(t *testing.T, line string) string {
+	t.Helper()
+	args := strings.Fields(line)
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return string(out)
+}
+
+func newWire(t *testing.T, opt scrub.InstallOptions) *wire {
+	t.Helper()
+	w := &wire{t: t, outside: "dun-outside-" + strconv.Itoa(os.Getpid())}
+	for _, line := range []string{
+		"ip netns add " + w.outside,
+		"ip link add dv0 address 02:00:00:00:00:07 type veth peer name dv1 address 02:00:00:00:00:01 netns " + w.outside,
+		"ip addr add " + server4 + "/24 dev dv0", "ip -6 addr add " + server6 + "/64 dev dv0 nodad", "ip link set dv0 up",
+		"ip netns exec " + w.outside + " ip addr add " + client4 + "/24 dev dv1", "ip netns exec " + w.outside + " ip -6 addr add " + client6 + "/64 dev dv1 nodad",
+		"ip netns exec " + w.outside + " ip link set dv1 up", "ip netns exec " + w.outside + " ip link set lo up",
+		"ip route add default via " + client4, "ip -6 route add default via " + client6,
+		"ip neigh replace " + client4 + " lladdr 02:00:00:00:00:01 dev dv0", "ip neigh replace " + client6 + " lladdr 02:00:00:00:00:01 dev dv0",
+		"ip netns exec " + w.outside + " ip neigh replace " + server4 + " lladdr 02:00:00:00:00:07 dev dv1",
+		"ip netns exec " + w.outside + " ip neigh replace " + server6 + " lladdr 02:00:00:00:00:07 dev dv1",
+	} {
+		command(t, line)
+		if strings.HasPrefix(line, "ip netns add") {
+			t.Cleanup(func() { command(t, "ip netns del "+w.outside) })
+		}
+	}
+	opt.Interfaces = []string{"dv0"}
+	if opt.Slots == 0 {
+		opt.Slots = 64
+	}
+	var err error
+	if w.i, err = scrub.Install(opt); err != nil {
+		t.Fatal(err)
+	}
+	w.i.InstallProxy()
+	if w.Table, err = scrub.Take(w.i.Hand); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Table.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := w.i.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// out runs f on a thread in the namespace outside.
+func (w *wire) out(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		h, err := netns.GetFromName(w.outside)
+		if err == nil {
+			err = netns.Set(h)
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func (w *wire) publish(change func(p *scrub.Policy)) {
+	w.t.Helper()
+	p := scrub.Policy{Prefixes: []netip.Prefix{netip.MustParsePrefix(server4 + "/32"), netip.MustParsePrefix(server6 + "/128")}}
+	if change != nil {
+		change(&p)
+	}
+	if err := w.Publish([]scrub.Policy{p}, scrub.Options{Proxy: w.i.Proxied()}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.i.Attach()
+	if s := w.i.State(); s.Interfaces[0].Mode == scrub.ModeOff || s.Proxy != "" {
+		w.t.Fatal(s)
+	}
+}
+
+// flood sends n packets of a vector at that rate.
+func (w *wire) flood(ctx context.Context, vector, addr string, port uint16, n int, rate float64) (sent int) {
+	w.t.Helper()
+	err := w.out(func() error {
+		g, err := flood.New("dv1")
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		l, err := g.Receive()
+		if err == nil {
+			defer l.Close()
+		} else if !strings.Contains(err.Error(), "busy") {
+			return err
+		}
+		p, err := flood.For(vector, flood.Target{Addr: netip.MustParseAddr(addr), Port: port, From: net.HardwareAddr{2, 0, 0, 0, 0, 1}, To: net.HardwareAddr{2, 0, 0, 0, 0, 7}})
+		if err != nil {
+			return err
+		}
+		sent, err = g.Send(ctx, p, n, rate)
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	return sent
+}
+
+// serve echoes one line a connection.
+func serve(t *testing.T, addr string) uint16 {
+	t.Helper()
+	ln, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			}()
+		}
+	}()
+	return uint16(ln.Addr().(*net.TCPAddr).Port)
+}
+
+// visit connects once, says something and hears it again.
+func (w *wire) visit(addr string, port uint16, size int) error {
+	return w.out(func() error {
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, fmt.Sprint(port)), 5*time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return echo(c, size)
+	})
+}
+
+func echo(c net.Conn, size int) error {
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	said := make([]byte, size)
+	for i := range said {
+		said[i] = byte(i * 7)
+	}
+	go func() { _, _ = c.Write(said) }()
+	heard := make([]byte, size)
+	if _, err := io.ReadFull(c, heard); err != nil {
+		return err
+	}
+	if string(heard) != string(said) {
+		return fmt.Errorf("the answer is another")
+	}
+	return nil
+}
+
+func challenge(p *scrub.Policy) {
+	for _, v := range []scrub.Vector{scrub.SYN, scrub.ACK, scrub.RST, scrub.SYNACK} {
+		p.Action[v] = scrub.Challenge
+	}
+}
+
+// TestHandshakeByCookie: an unmodified client connects through the filter's
+// cookie and the kernel's SYN proxy, with its options, in both families.
+func TestHandshakeByCookie(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	for _, addr := range []string{server4, server6} {
+		port := serve(t, addr)
+		w.publish(challenge)
+		_ = w.flood(t.Context(), "gre", addr, 0, 1, 0) // lets the far end take what the filter answers
+		keep := w.keepReceiving()
+		for range 20 {
+			if err := w.visit(addr, port, 300_000); err != nil {
+				t.Fatalf("%s: %v\n%v", addr, err, command(t, "ss -tin"))
+			}
+		}
+		keep()
+		c, err := w.Counts(0, false)
+		if err != nil || c.Reason[scrub.CookieSent] == 0 || c.Reason[scrub.CookieGood] == 0 {
+			t.Error(addr, c.Reason, err)
+		}
+	}
+}
+
+// keepReceiving lets dv1 take frames that the filter sends by XDP_TX.
+func (w *wire) keepReceiving() func() {
+	stop, ready, ended := make(chan struct{}), make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := w.out(func() error {
+			g, err := flood.New("dv1")
+			if err != nil {
+				return err
+			}
+			defer g.Close()
+			l, err := g.Receive()
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			ready <- nil
+			<-stop
+			return nil
+		})
+		if err != nil {
+			ready <- err
+		}
+	}()
+	if err := <-ready; err != nil {
+		w.t.Fatal(err)
+	}
+	return func() { close(stop); <-ended }
+}
