@@ -20,6 +20,8 @@ func All() []*resource.Kind {
 		edge.Certificate(),
 		edge.Exclusion(),
 		edge.Ban(),
+		shield.ProtectedAddress(),
+		shield.ScrubPolicy(),
 		shield.Attack(),
 		response.Incident(),
 		build.Release(),

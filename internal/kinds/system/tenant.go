@@ -15,6 +15,7 @@ import (
 type TenantSpec struct {
 	Title          string   `json:"title,omitempty" max:"128" en:"Title" zh:"名称" help:"Name for people" help_zh:"供人阅读的名称"`
 	OriginNetworks []string `json:"originNetworks,omitempty" max:"64" each:"max:'64'" en:"Origin networks" zh:"源站网段" help:"Private networks that the tenant's origins may lie in; none by default" help_zh:"租户源站可使用的私有网段;默认没有"`
+	Addresses      []string `json:"addresses,omitempty" max:"256" each:"max:'64'" en:"Addresses" zh:"地址" help:"Networks that are the tenant's: its protected addresses lie in them; none by default" help_zh:"属于该租户的网段,其受保护地址须在其中;默认没有"`
 
 	Limits *TenantLimits `json:"limits,omitempty" en:"Limits" zh:"限额" help:"How much the tenant may have" help_zh:"租户可使用的数量"`
 }
@@ -85,6 +86,11 @@ spec:
 					r.Add(fmt.Sprintf("spec.limits.each[%d]", i), "the kind is given twice", "类型重复")
 				}
 				seen[l.Kind] = true
+			}
+		}
+		for i, n := range s.Addresses {
+			if p, err := netip.ParsePrefix(n); err != nil || p.Masked() != p || p.Addr().Is4In6() || p.Bits() < 8 {
+				r.Add(fmt.Sprintf("spec.addresses[%d]", i), "%q is not a network of /8 or smaller, as in 198.51.100.0/24", "%q 不是有效网段(须不大于 /8,例如 198.51.100.0/24)", n)
 			}
 		}
 		for i, n := range s.OriginNetworks {

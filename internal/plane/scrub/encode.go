@@ -62,19 +62,19 @@ func (r *Rule) encode() (filterRule, error) {
 	out := filterRule{Until: uint64(max(0, r.Until)), Vector: uint8(r.Vector)}
 	if r.Length != nil {
 		out.Fields |= fieldLength
-		out.LengthLo, out.LengthHi = r.Length[0], r.Length[1]
+		out.LengthLo, out.LengthHi = r.Length.From, r.Length.To
 	}
 	if r.TTL != nil {
 		out.Fields |= fieldTTL
-		out.TtlLo, out.TtlHi = r.TTL[0], r.TTL[1]
+		out.TtlLo, out.TtlHi = r.TTL.From, r.TTL.To
 	}
 	if r.SPort != nil {
 		out.Fields |= fieldSPort
-		out.SportLo, out.SportHi = r.SPort[0], r.SPort[1]
+		out.SportLo, out.SportHi = r.SPort.From, r.SPort.To
 	}
 	if r.DPort != nil {
 		out.Fields |= fieldDPort
-		out.DportLo, out.DportHi = r.DPort[0], r.DPort[1]
+		out.DportLo, out.DportHi = r.DPort.From, r.DPort.To
 	}
 	if r.Window != nil {
 		out.Fields |= fieldWindow

@@ -35,6 +35,7 @@ type filterCounts struct {
 	Packets [16]uint64
 	Bytes   [16]uint64
 	Passed  [16]uint64
+	Suspect [16]uint64
 	Reason  [32]uint64
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/dun-sec/dun/internal/core/traffic"
 )
 
 // What the program answers (include/uapi/linux/bpf.h).
@@ -470,9 +472,9 @@ func TestRules(t *testing.T) {
 	later := Monotonic() + time.Hour
 	b.publish(Options{}, protect(func(p *Policy) {
 		p.Rules = []Rule{
-			{Vector: UDP, Until: later, Length: &[2]uint16{40, 44}, Payload: []byte{1, 2}, Mask: []byte{0xff, 0x0f}},
-			{Vector: UDP, Until: 1, DPort: &[2]uint16{0, 65535}},
-			{Vector: SYN, Until: later, Source: netip.MustParsePrefix("9.0.0.0/8"), TTL: &[2]uint8{50, 60}},
+			{Until: later, Fingerprint: traffic.Fingerprint{Vector: UDP, Length: &traffic.Range[uint16]{From: 40, To: 44}, Payload: []byte{1, 2}, Mask: []byte{0xff, 0x0f}}},
+			{Until: 1, Fingerprint: traffic.Fingerprint{Vector: UDP, DPort: &traffic.Range[uint16]{To: 65535}}},
+			{Until: later, Fingerprint: traffic.Fingerprint{Vector: SYN, Source: netip.MustParsePrefix("9.0.0.0/8"), TTL: &traffic.Range[uint8]{From: 50, To: 60}}},
 		}
 	}))
 	for _, x := range []struct {

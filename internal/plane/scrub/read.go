@@ -8,7 +8,10 @@ import (
 // Counts is what one policy saw since the filter was installed.
 type Counts struct {
 	Packets, Bytes, Passed [Vectors]uint64
-	Reason                 [Reasons]uint64
+	// Suspect packets came in without a proof. Of what goes out, Reason[Proven]
+	// counts connections that came to be.
+	Suspect [Vectors]uint64
+	Reason  [Reasons]uint64
 }
 
 // Totals is what all interfaces saw.
@@ -37,6 +40,7 @@ func (t *Table) Counts(slot uint32, out bool) (Counts, error) {
 			sum.Packets[v] += c.Packets[v]
 			sum.Bytes[v] += c.Bytes[v]
 			sum.Passed[v] += c.Passed[v]
+			sum.Suspect[v] += c.Suspect[v]
 		}
 		for r := range Reasons {
 			sum.Reason[r] += c.Reason[r]

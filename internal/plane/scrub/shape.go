@@ -3,48 +3,32 @@ package scrub
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dun-sec/dun/internal/core/traffic"
 )
 
-// Vector is what a packet is (controls 8.1-4 to 8.1-11). Control is what paths
-// need to work at all: path-MTU messages and neighbour discovery.
-type Vector uint8
+// Vector is what a packet is; its numbers are those of bpf/types.h, too.
+type Vector = traffic.Vector
 
-// The vectors, in the order of bpf/types.h.
+// The vectors.
 const (
-	SYN Vector = iota
-	ACK
-	RST
-	SYNACK
-	UDP
-	DNS
-	ICMP
-	Frag
-	Amp
-	Other
-	Control
+	SYN     = traffic.SYN
+	ACK     = traffic.ACK
+	RST     = traffic.RST
+	SYNACK  = traffic.SYNACK
+	UDP     = traffic.UDP
+	DNS     = traffic.DNS
+	ICMP    = traffic.ICMP
+	Frag    = traffic.Frag
+	Amp     = traffic.Amp
+	Other   = traffic.Other
+	Control = traffic.Control
 
-	Vectors = 16 // that a policy has room for
+	Vectors = traffic.Vectors
 )
-
-var vectorNames = []string{"syn", "ack", "rst", "synack", "udp", "dns", "icmp", "frag", "amp", "other", "control"}
-
-// String is the vector's name in records and events.
-func (v Vector) String() string {
-	if int(v) < len(vectorNames) {
-		return vectorNames[v]
-	}
-	return fmt.Sprintf("vector %d", uint8(v))
-}
-
-// ParseVector knows a vector by its name.
-func ParseVector(s string) (Vector, bool) {
-	i := slices.Index(vectorNames, s)
-	return Vector(max(i, 0)), i >= 0
-}
 
 // Reason is what became of a packet.
 type Reason uint8
@@ -129,20 +113,11 @@ type Service struct {
 	Form   Form
 }
 
-// Rule drops packets of a vector that look like the attack: every field that is
-// given must be met. It ends by itself.
+// Rule drops packets that look like the attack. It ends by itself.
 type Rule struct {
-	Vector  Vector
-	Until   time.Duration // of the monotonic clock (Monotonic)
-	Length  *[2]uint16    // of the IP packet, bytes, from and to
-	TTL     *[2]uint8
-	SPort   *[2]uint16
-	DPort   *[2]uint16
-	Window  *uint16
-	Flags   *uint8 // of TCP, exactly
-	Payload []byte // the first bytes behind the transport header, at most 8
-	Mask    []byte // of Payload; nil = every bit
-	Source  netip.Prefix
+	traffic.Fingerprint
+
+	Until time.Duration // of the monotonic clock (Monotonic)
 }
 
 // Policy is what is done for some prefixes. Its Slot is where its counters are.

@@ -261,3 +261,94 @@ func (w *wire) keepReceiving() func() {
 	}
 	return func() { close(stop); <-ended }
 }
+
+// received counts what came through the filter from the flood's sources.
+func (w *wire) received() int {
+	w.t.Helper()
+	n := 0
+	for _, line := range strings.Split(command(w.t, "nft list counters"), "\n") {
+		var packets, bytes int
+		if _, err := fmt.Sscanf(strings.TrimSpace(line), "packets %d bytes %d", &packets, &bytes); err == nil {
+			n += packets
+		}
+	}
+	return n
+}
+
+// countArrivals counts, at the server's side of the filter, packets of the
+// sources that floods use.
+func countArrivals(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(`table inet arrivals {
+	counter four { }
+	counter six { }
+	chain raw {
+		type filter hook prerouting priority -400; policy accept;
+		ip saddr 64.0.0.0/4 counter name four
+		ip6 saddr 2a05::/16 counter name six
+	}
+}`)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+}
+
+// TestFloods: after arming none of a flood reaches the server, and everybody
+// who is honest connects; a connection that was there before goes on.
+func TestFloods(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	countArrivals(t)
+	w.publish(nil) // nothing is dropped: the filter learns
+	defer w.keepReceiving()()
+	for _, addr := range []string{server4, server6} {
+		port := serve(t, addr)
+		var old net.Conn
+		if err := w.out(func() (err error) {
+			old, err = net.DialTimeout("tcp", net.JoinHostPort(addr, fmt.Sprint(port)), 5*time.Second)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		defer old.Close()
+		if err := echo(old, 1000); err != nil {
+			t.Fatal(err)
+		}
+		w.publish(func(p *scrub.Policy) {
+			challenge(p)
+			for _, v := range []scrub.Vector{scrub.UDP, scrub.Amp, scrub.Frag, scrub.Other} {
+				p.Action[v] = scrub.Drop
+			}
+			p.Action[scrub.ICMP], p.Rate[scrub.ICMP] = scrub.Limit, 1
+			p.Action[scrub.DNS] = scrub.Challenge
+		})
+		for _, vector := range []string{"syn", "ack", "rst", "synack", "udp", "amp", "frag", "icmp", "gre", "dns"} {
+			before := w.received()
+			sent := make(chan int, 1)
+			go func() { sent <- w.flood(t.Context(), vector, addr, 0, 30_000, 100_000) }()
+			visits, failed, n := 0, 0, 0
+			for n == 0 || visits < 30 {
+				visits++
+				if err := w.visit(addr, port, 2000); err != nil {
+					failed++
+					t.Log(vector, err)
+				}
+				select {
+				case n = <-sent:
+				default:
+				}
+			}
+			if err := echo(old, 200_000); err != nil {
+				t.Errorf("%s to %s: the connection from before: %v", vector, addr, err)
+			}
+			leaked := w.received() - before
+			t.Logf("%s to %s: %d sent, %d arrived, %d of %d visits failed", vector, addr, n, leaked, failed, visits)
+			if n < 25_000 || leaked > 12 || failed > 0 {
+				t.Errorf("%s to %s: of %d packets %d arrived; %d of %d visits failed", vector, addr, n, leaked, failed, visits)
+			}
+		}
+	}
+}

@@ -257,6 +257,8 @@ int scrub_in(struct xdp_md *ctx)
 		c->reason[reason & (REASONS - 1)]++;
 		if (reason < R_DROP || pol->flags & P_MONITOR)
 			c->passed[v]++;
+		if (reason != R_PROVEN && reason != R_ALLOWED && reason != R_COOKIE_GOOD)
+			c->suspect[v]++; /* by itself nothing explains it */
 	}
 	switch (reason) {
 	case R_COOKIE_SENT:
@@ -280,37 +282,39 @@ int scrub_mark(struct __sk_buff *skb)
 }
 
 /* learn keeps what our host says about a flow: a segment of an established
- * connection proves the other end, a question makes its answer welcome. */
-static __always_inline void learn(struct packet *p, const struct policy *pol, __u64 now)
+ * connection proves the other end, a question makes its answer welcome. It says
+ * whether a connection came to be. */
+static __always_inline int learn(struct packet *p, const struct policy *pol, __u64 now)
 {
 	struct flow f = {};
 	flow_back(p, &f);
 	if (p->proto == IPPROTO_UDP) {
 		__u16 port = bpf_ntohs(p->sport);
 		if (port < 1024 || form_of(pol, IPPROTO_UDP, port) >= 0)
-			return; /* an answer of a service proves nothing */
+			return 0; /* an answer of a service proves nothing */
 		if (!touch(&asked, &f, now, 60 * FRESH))
 			bpf_map_update_elem(&asked, &f, &now, BPF_ANY);
-		return;
+		return 0;
 	}
 	if (p->proto != IPPROTO_TCP)
-		return;
+		return 0;
 	if (p->tcp_flags & TCP_RST) {
 		bpf_map_delete_elem(&proven, &f);
-		return;
+		return 0;
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
 		if (!touch(&asked, &f, now, 120 * FRESH))
 			bpf_map_update_elem(&asked, &f, &now, BPF_ANY);
-		return;
+		return 0;
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_ACK || touch(&proven, &f, now, 0))
-		return;
+		return 0;
 	bpf_map_update_elem(&proven, &f, &now, BPF_ANY);
 	struct denied k = {};
 	__builtin_memcpy(k.addr, p->dst, 16);
 	if (!touch(&known, &k, now, 0))
 		bpf_map_update_elem(&known, &k, &now, BPF_ANY);
+	return 1;
 }
 
 /* neighbourly sources never leave a link: they are nobody's to own. */
@@ -343,8 +347,7 @@ int scrub_out(struct __sk_buff *skb)
 	__u8 v = p.vector & (VECTORS - 1);
 	__u8 reason = R_PASSED;
 	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	if (!p.fragment)
-		learn(&p, pol, now);
+	int proven_now = p.fragment ? 0 : learn(&p, pol, now);
 	/* What belongs to an established connection is no flood of ours. */
 	if (pol->interval_out[v] && !(p.proto == IPPROTO_TCP && v == V_ACK)) {
 		__u32 i = slot * VECTORS + v;
@@ -357,6 +360,8 @@ int scrub_out(struct __sk_buff *skb)
 		c->packets[v] += segments;
 		c->bytes[v] += skb->len;
 		c->reason[reason & (REASONS - 1)] += segments;
+		if (proven_now)
+			c->reason[R_PROVEN]++;
 		if (reason < R_DROP)
 			c->passed[v] += segments;
 	}

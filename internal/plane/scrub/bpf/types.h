@@ -80,7 +80,7 @@ struct settings {
 };
 
 struct counts {
-	__u64 packets[VECTORS], bytes[VECTORS], passed[VECTORS], reason[REASONS];
+	__u64 packets[VECTORS], bytes[VECTORS], passed[VECTORS], suspect[VECTORS], reason[REASONS];
 };
 
 struct cells {
