@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,7 @@ type Config struct {
 	Console ConsoleConfig `json:"console,omitempty"`
 	Edge    EdgeConfig    `json:"edge,omitempty"`
 	Events  EventsConfig  `json:"events,omitempty"`
+	Scrub   ScrubConfig   `json:"scrub,omitempty"`
 	Log     LogConfig     `json:"log,omitempty"`
 
 	Join      JoinConfig `json:"join,omitempty"`
@@ -74,6 +76,12 @@ type EdgeConfig struct {
 	TrustedProxies []string `json:"trustedProxies,omitempty" max:"256"` // networks whose X-Forwarded-For is believed
 	ProxyProtocol  []string `json:"proxyProtocol,omitempty" max:"256"`  // networks that must begin with a PROXY header
 	Resolvers      []string `json:"resolvers,omitempty" max:"8"`        // DNS servers for names of origins and proofs of hosts, as in 10.0.0.53:53; default: the system's
+}
+
+// ScrubConfig says where packets are scrubbed. Interfaces that it does not name
+// are never touched.
+type ScrubConfig struct {
+	Interfaces []string `json:"interfaces,omitempty" max:"64" each:"max:'15'"` // as in [eth0]; default: none
 }
 
 // EventsConfig bounds what is kept of events.
@@ -181,6 +189,11 @@ func (c *Config) Complete(offset int, host string) error {
 	for i, a := range c.Edge.Resolvers {
 		if p, err := netip.ParseAddrPort(a); err != nil || p.Port() == 0 {
 			r.Add(fmt.Sprintf("edge.resolvers[%d]", i), "%q is not an address with a port, as in 10.0.0.53:53", "%q 不是带端口的地址(例如 10.0.0.53:53)", a)
+		}
+	}
+	for i, name := range c.Scrub.Interfaces {
+		if name == "lo" || name == "" || strings.ContainsAny(name, "/@ \t") || slices.Index(c.Scrub.Interfaces, name) != i {
+			r.Add(fmt.Sprintf("scrub.interfaces[%d]", i), "%q is no interface to filter: a name that ip link shows, once, and not lo", "%q 不能作为过滤接口:应为 ip link 所列的名称,不可重复,且不能是 lo", name)
 		}
 	}
 	networks(&r, "edge.trustedProxies", c.Edge.TrustedProxies)

@@ -62,10 +62,15 @@ var kept = []uint{unix.CAP_NET_BIND_SERVICE, unix.CAP_KILL}
 
 // keepLittle drops all else, on every thread. A build with cgo cannot (its
 // threads are not all Go's), and says so.
-func keepLittle() error {
+func keepLittle(part *Part) error {
 	var mask uint64
 	for _, c := range kept {
 		mask |= 1 << c
+	}
+	if part != nil {
+		for _, c := range part.Caps {
+			mask |= 1 << c
+		}
 	}
 	var have [2]unix.CapUserData
 	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

@@ -18,15 +18,16 @@ const verbListen = 1
 // names a door, never an address, and gets each door once.
 type netd struct {
 	doors map[string]Door
+	part  *Part
 	verbs map[byte]func(name string) (*os.File, error)
 }
 
-func newNetd(doors []Door) *netd {
-	n := &netd{doors: map[string]Door{}}
+func newNetd(doors []Door, part *Part) *netd {
+	n := &netd{doors: map[string]Door{}, part: part}
 	for _, d := range doors {
 		n.doors[d.Name] = d
 	}
-	n.verbs = map[byte]func(string) (*os.File, error){verbListen: n.listen}
+	n.verbs = map[byte]func(string) (*os.File, error){verbListen: n.listen, verbHand: n.hand}
 	return n
 }
 

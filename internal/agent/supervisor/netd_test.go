@@ -24,7 +24,7 @@ func netdAt(t *testing.T, doors ...Door) (*Client, chan error) {
 	}
 	t.Cleanup(func() { ours.Close(); conn.Close() })
 	done := make(chan error, 1)
-	go func() { done <- newNetd(doors).serve(ours) }()
+	go func() { done <- newNetd(doors, nil).serve(ours) }()
 	return &Client{conn: conn}, done
 }
 

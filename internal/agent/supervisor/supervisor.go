@@ -41,6 +41,9 @@ type Options struct {
 	User  User
 	Dir   string // data directory
 	Doors []Door
+	// Part makes what stays privileged, for the directory's real path; nil =
+	// nothing does but the doors.
+	Part func(dir string) *Part
 	// Recognise refuses a folder that is not a data directory, before anything
 	// in it is touched.
 	Recognise func(path string) error
@@ -60,6 +63,10 @@ func Run(ctx context.Context, opt Options) (int, error) {
 		return 0, err
 	}
 	waitForLock(ctx, dir)
+	var part *Part
+	if opt.Part != nil {
+		part = opt.Part(dir)
+	}
 	ours, theirs, err := pair()
 	if err != nil {
 		return 0, err
@@ -89,12 +96,17 @@ func Run(ctx context.Context, opt Options) (int, error) {
 	if err := errors.Join(theirs.Close(), handover.Close()); err != nil {
 		opt.Log.Warn("the supervisor keeps a descriptor", "err", err)
 	}
-	if err := keepLittle(); err != nil {
+	if err := keepLittle(part); err != nil {
 		opt.Log.Warn("the supervisor keeps more privileges than it needs", "err", err)
+	}
+	if part != nil && part.Keep != nil {
+		keep, end := context.WithCancel(ctx)
+		defer end()
+		go part.Keep(keep)
 	}
 	go func() {
 		// A worker that breaks the protocol is not what was started: it ends.
-		if err := newNetd(opt.Doors).serve(ours); err != nil {
+		if err := newNetd(opt.Doors, part).serve(ours); err != nil {
 			opt.Log.Error("netd ends the worker", "err", err)
 			w.signal(syscall.SIGKILL)
 		}

@@ -103,3 +103,17 @@ func validatePolicy(_ *resource.Metadata, s *ScrubPolicySpec, r *resource.Report
 func challenged(vector string) bool {
 	return vector == "syn" || vector == "ack" || vector == "rst" || vector == "synack" || vector == "dns"
 }
+
+// When a VectorPolicy holds.
+const (
+	WhenAttack = "attack"
+	WhenAlways = "always"
+)
+
+// WhenInForce is when it holds; absent means during an attack.
+func (v VectorPolicy) WhenInForce() string {
+	if v.When == "" {
+		return WhenAttack
+	}
+	return v.When
+}

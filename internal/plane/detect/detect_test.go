@@ -1,0 +1,200 @@
+package detect
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/traffic"
+)
+
+// run plays counters in simulated time.
+type run struct {
+	*Detector
+	at     time.Duration
+	told   []events.Event
+	orders []traffic.Order
+	rand   *rand.Rand
+}
+
+func (r *run) Add(e events.Event) { r.told = append(r.told, e) }
+
+var shop = resource.Ref{Kind: "ProtectedAddress", Tenant: "acme", Name: "shop"}
+
+func newRun(seed uint64) *run {
+	r := &run{at: time.Hour, rand: rand.New(rand.NewPCG(seed, 1))}
+	r.Detector = New(Options{Events: r, Obey: func(o traffic.Order) bool { r.orders = append(r.orders, o); return true }, Now: func() time.Time { return time.Unix(0, 0).Add(r.at) }})
+	return r
+}
+
+// mix is what goes on, packets a second.
+type mix map[traffic.Vector]struct{ rate, suspect float64 }
+
+// play lets a mix last, in readings of about 100 ms.
+func (r *run) play(lasts time.Duration, m mix) {
+	for end := r.at + lasts; r.at < end; {
+		span := 100*time.Millisecond + time.Duration(r.rand.IntN(20)-10)*time.Millisecond
+		r.at += span
+		c := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32")}
+		for v, x := range m {
+			n := r.poisson(x.rate * span.Seconds())
+			s := min(n, r.poisson(x.suspect*span.Seconds()))
+			c.Volume[v] = traffic.Volume{Packets: n, Suspect: s, Bytes: n * 60}
+		}
+		r.Count(traffic.Reading{Source: "n1", At: r.at, Span: span, Counts: []traffic.Count{c}})
+	}
+}
+
+func (r *run) poisson(mean float64) uint64 {
+	return uint64(max(0, mean+r.rand.NormFloat64()*max(1, mean/20)))
+}
+
+func (r *run) phases() string {
+	var out []string
+	for _, e := range r.told {
+		if e.Attributes["phase"] != PhasePeak {
+			out = append(out, e.Attributes["phase"]+" "+e.Attributes["vectors"])
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+func quiet() mix { return mix{traffic.SYN: {100, 2}, traffic.ACK: {3000, 50}, traffic.UDP: {200, 10}} }
+
+func with(m mix, v traffic.Vector, rate, suspect float64) mix {
+	m[v] = struct{ rate, suspect float64 }{m[v].rate + rate, m[v].suspect + suspect}
+	return m
+}
+
+func TestAnAttackFromStartToEnd(t *testing.T) {
+	r := newRun(1)
+	r.play(time.Minute, quiet())
+	if len(r.told) > 0 {
+		t.Fatal(r.phases())
+	}
+	begun := r.at
+	r.play(time.Second, with(quiet(), traffic.SYN, 5000, 5000))
+	if r.phases() != "start syn" {
+		t.Fatalf("after one second: %q", r.phases())
+	}
+	if late := r.told[0].Time.Sub(time.Unix(0, 0).Add(begun)); late > 500*time.Millisecond {
+		t.Errorf("told after %s", late)
+	}
+	r.play(5*time.Second, with(with(quiet(), traffic.SYN, 5000, 5000), traffic.UDP, 60000, 60000))
+	r.play(30*time.Second, quiet())
+	if got := r.phases(); got != "start syn; escalate udp,syn; end udp,syn" {
+		t.Error(got)
+	}
+	if last := r.orders[len(r.orders)-1]; last.For != 0 {
+		t.Error("the order is not taken back:", last)
+	}
+	for _, e := range r.told {
+		if e.Attributes["phase"] == PhaseEnd {
+			var peak float64
+			if _, err := fmt.Sscan(e.Attributes["peak"], &peak); err != nil || peak < 58_000 || peak > 72_000 {
+				t.Error("peak:", e.Attributes["peak"])
+			}
+		}
+	}
+}
+
+// TestEveryVectorAtEveryStrength: from 1.2 times the threshold on.
+func TestEveryVectorAtEveryStrength(t *testing.T) {
+	for _, v := range traffic.All() {
+		for _, strength := range []float64{1.2, 2, 5, 50} {
+			r := newRun(uint64(v))
+			r.play(20*time.Second, quiet())
+			r.play(15*time.Second, with(quiet(), v, strength*floors[v], strength*floors[v]))
+			if got := r.phases(); !strings.HasPrefix(got, "start "+v.String()) {
+				t.Errorf("%s at %.1f: %q", v, strength, got)
+			}
+		}
+	}
+}
+
+// TestASlowRamp is seen where it crosses the threshold.
+func TestASlowRamp(t *testing.T) {
+	r := newRun(3)
+	for i := range 240 {
+		n := float64(i) * 10
+		r.play(time.Second, with(quiet(), traffic.SYN, n, n))
+	}
+	if r.phases() != "start syn" {
+		t.Error(r.phases())
+	}
+}
+
+// TestCrowdsAreNoAttack: real clients, ten times as many as usual, from one
+// moment to the next, and a backup of one connection.
+func TestCrowdsAreNoAttack(t *testing.T) {
+	for seed := range uint64(20) {
+		r := newRun(seed)
+		for range 8 { // more than an hour, ten minutes each
+			r.play(10*time.Minute, mix{traffic.SYN: {900, 20}, traffic.ACK: {30_000, 100}, traffic.UDP: {4000, 100}})
+		}
+		// In the first moments no handshake is finished yet.
+		r.play(300*time.Millisecond, mix{traffic.SYN: {9000, 9000}, traffic.ACK: {60_000, 9000}, traffic.UDP: {40_000, 4000}})
+		r.play(2*time.Minute, mix{traffic.SYN: {9000, 300}, traffic.ACK: {300_000, 2000}, traffic.UDP: {40_000, 1000}})
+		if len(r.told) > 0 {
+			t.Fatal(seed, r.phases())
+		}
+		r.play(time.Minute, mix{traffic.SYN: {900, 20}, traffic.ACK: {900_000, 100}})
+		if len(r.told) > 0 {
+			t.Fatal(seed, "backup:", r.phases())
+		}
+	}
+}
+
+// TestThinlySpread: what three sources see is one attack.
+func TestThinlySpread(t *testing.T) {
+	r := newRun(9)
+	for range 150 {
+		r.at += 100 * time.Millisecond
+		for _, source := range []string{"a", "b", "c"} {
+			c := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32")}
+			c.Volume[traffic.SYN] = traffic.Volume{Packets: 50, Suspect: 50}
+			r.Count(traffic.Reading{Source: source, At: r.at, Span: 100 * time.Millisecond, Counts: []traffic.Count{c}})
+		}
+	}
+	if r.phases() != "start syn" {
+		t.Error(r.phases())
+	}
+}
+
+func TestThresholdsOfARecord(t *testing.T) {
+	r := newRun(4)
+	r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 50_000})
+	r.play(20*time.Second, with(quiet(), traffic.SYN, 20_000, 20_000))
+	if len(r.told) > 0 {
+		t.Error(r.phases())
+	}
+	r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 500})
+	r.play(2*time.Second, with(quiet(), traffic.SYN, 5000, 5000))
+	if r.phases() != "start syn" {
+		t.Error(r.phases())
+	}
+}
+
+// TestSourcesAreBounded: nobody who sends readings chooses what they cost.
+func TestSourcesAreBounded(t *testing.T) {
+	d := New(Options{})
+	for i := range maxTargets + 100 {
+		c := traffic.Count{Of: resource.Ref{Name: fmt.Sprint(i)}, Address: netip.MustParsePrefix("198.51.100.7/32")}
+		d.Count(traffic.Reading{Source: "a", At: time.Hour, Span: time.Second, Counts: []traffic.Count{c}})
+	}
+	if len(d.targets) != maxTargets || d.refused != 100 {
+		t.Error(len(d.targets), d.refused)
+	}
+	tg := d.targets[key{resource.Ref{Name: "0"}, "198.51.100.7/32", false}]
+	for i := range 200 {
+		tg.add(fmt.Sprint(i), time.Hour, time.Second, &[traffic.Vectors]traffic.Volume{}, 1)
+	}
+	if len(tg.sources) != maxSources {
+		t.Error(len(tg.sources))
+	}
+}

@@ -1,0 +1,140 @@
+package detect
+
+import (
+	"time"
+
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/traffic"
+)
+
+const (
+	buckets    = 20
+	bucketSpan = longWindow / buckets
+)
+
+// amount of one vector in a span.
+type amount struct{ packets, suspect, bytes, dropped float64 }
+
+func (a *amount) add(b amount) {
+	a.packets += b.packets
+	a.suspect += b.suspect
+	a.bytes += b.bytes
+	a.dropped += b.dropped
+}
+
+// slice is what one source counted in a span of exactly known length.
+type slice struct {
+	span   time.Duration
+	volume [traffic.Vectors]amount
+}
+
+// window is what one source said of one target.
+type window struct {
+	at    time.Duration // end of the newest reading
+	short [2]slice      // the newest readings
+	long  [buckets]slice
+	now   int // in long
+}
+
+// target is one direction of one address.
+type target struct {
+	of      resource.Ref
+	addr    string
+	out     bool
+	wide    bool // a network: its sum is judged by higher thresholds
+	sources map[string]*window
+	learned [traffic.Vectors]baseline
+}
+
+func newTarget(c *traffic.Count) *target {
+	return &target{of: c.Of, addr: c.Address.String(), out: c.Out, wide: !c.Address.IsSingleIP(), sources: map[string]*window{}}
+}
+
+// add takes a reading; false = a source too many.
+func (t *target) add(source string, at, span time.Duration, v *[traffic.Vectors]traffic.Volume, scale uint64) bool {
+	w := t.sources[source]
+	if w == nil {
+		if len(t.sources) >= maxSources && !t.forget(at) {
+			return false
+		}
+		w = &window{}
+		t.sources[source] = w
+	}
+	w.at = at
+	s := slice{span: span}
+	for i := range v {
+		x := &v[i]
+		s.volume[i] = amount{float64(x.Packets * scale), float64(x.Suspect * scale), float64(x.Bytes * scale), float64(x.Dropped * scale)}
+	}
+	w.short[0], w.short[1] = w.short[1], s
+	if w.long[w.now].span >= bucketSpan {
+		w.now = (w.now + 1) % buckets
+		w.long[w.now] = slice{}
+	}
+	b := &w.long[w.now]
+	b.span += span
+	for i := range b.volume {
+		b.volume[i].add(s.volume[i])
+	}
+	return true
+}
+
+// forget drops a source that says nothing any more.
+func (t *target) forget(now time.Duration) bool {
+	for name, w := range t.sources {
+		if now-w.at > longWindow {
+			delete(t.sources, name)
+			return true
+		}
+	}
+	return false
+}
+
+// rates of one vector, a second, summed over the sources: in the short window
+// and in the long one. A source whose readings are longer than the short window
+// says nothing about that.
+func (t *target) rates(v traffic.Vector) (short, long amount) {
+	for _, w := range t.sources {
+		span := w.short[0].span + w.short[1].span
+		if w.short[1].span >= shortWindow {
+			span, w.short[0] = w.short[1].span, slice{}
+		}
+		if span >= shortWindow*3/4 && span <= 5*shortWindow {
+			a := w.short[0].volume[v]
+			a.add(w.short[1].volume[v])
+			short.add(a.over(span))
+		}
+		var sum amount
+		var whole time.Duration
+		for i := range w.long {
+			sum.add(w.long[i].volume[v])
+			whole += w.long[i].span
+		}
+		// A source that has only begun has not sent for the whole window.
+		long.add(sum.over(max(whole, longWindow)))
+	}
+	return short, long
+}
+
+func (a amount) over(span time.Duration) amount {
+	s := span.Seconds()
+	return amount{a.packets / s, a.suspect / s, a.bytes / s, a.dropped / s}
+}
+
+// above says whether a vector is an attack's, and how much of it there is.
+func (t *target) above(v traffic.Vector, limit, crowd float64) (hot bool, rate amount) {
+	short, long := t.rates(v)
+	rate = long
+	if short.packets > long.packets {
+		rate = short
+	}
+	hot = short.suspect >= shortFactor*limit || long.suspect >= limit ||
+		short.packets >= shortFactor*crowd*limit || long.packets >= crowd*limit
+	return hot, rate
+}
+
+// below says that nothing of an attack is left.
+func (t *target) below(v traffic.Vector, limit, crowd float64) bool {
+	short, _ := t.rates(v)
+	return short.suspect < endFactor*limit && short.packets < endFactor*crowd*limit
+}
