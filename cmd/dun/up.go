@@ -127,7 +127,7 @@ func (u *upper) run(cmd *cobra.Command) error {
 		}
 	}
 	u.exit, err = supervisor.Run(cmd.Context(), supervisor.Options{
-		User: user, Dir: c.Data, Doors: c.Doors(), Recognise: agent.Recognise,
+		User: user, Dir: c.Data, Doors: c.Doors(), Recognise: agent.Recognise, Part: c.Filter(log),
 		Handover: func(dir string) any { c.Data = dir; return handover{c, key, u.token, kernel.Probe()} },
 		Args:     []string{verb, "--lang", string(u.lang)},
 		Out:      cmd.OutOrStdout(), Err: cmd.ErrOrStderr(), Log: log.With("part", "supervisor"),

@@ -33,6 +33,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/core/views"
@@ -44,6 +45,7 @@ import (
 	"github.com/dun-sec/dun/internal/govern/releases"
 	"github.com/dun-sec/dun/internal/govern/signups"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
+	"github.com/dun-sec/dun/internal/plane/detect"
 	"github.com/dun-sec/dun/internal/plane/edge"
 )
 
@@ -84,6 +86,8 @@ type Parts struct {
 	// Traffic counts the requests of this node's edge and those that it refused,
 	// since the start.
 	Traffic func() (requests, blocked uint64)
+	// Floods is what goes to protected addresses; nil = no interface is filtered.
+	Floods func() map[resource.Ref]traffic.Live
 	// Dial connects on behalf of a tenant, as the edge would.
 	Dial func(tenant string) func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -112,6 +116,9 @@ type cell struct {
 	views      *views.Store
 	usage      *usage.Book
 	started    time.Time
+
+	scrub  *scrubber // nil = the configuration names no interface
+	detect *detect.Detector
 
 	challenges *challenges.Set // of ACME authorities
 	verdicts   *verdicts.Set   // automatic bans, repaired between nodes
@@ -185,6 +192,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 	}
 	c.keeper = lkg.NewKeeper(lkg.Open(c.dir.File("lkg"), lkg.Place{Role: edgeService, Cell: c.dir.Cell, Node: nodeName}, c.keys.LKG), c.reg, c.opt.Now, c.opt.Log)
 	c.kept = c.keepKeys()
+	c.scrub = c.openScrub(ctx, stop)
 	c.events, err = events.Open(events.Options{
 		Dir: c.dir.File("events"), MaxBytes: int64(c.opt.Config.Events.Bytes), MaxAge: time.Duration(c.opt.Config.Events.Days) * 24 * time.Hour,
 		Node: nodeName, Now: c.opt.Now, Log: c.opt.Log,
@@ -193,6 +201,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		return fmt.Errorf("open events: %w", err)
 	}
 	stop.add(c.events.Close)
+	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.obey, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
 	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource(), c.nodeSource(), c.dataSource())
 	type made struct {
 		e   *edge.Edge
@@ -286,6 +295,8 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	})
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
+	run.Go(func() { c.scrubs(ctx) })
+	run.Go(func() { c.detects(ctx) })
 	run.Go(func() { c.carryOut(ctx) })
 	run.Go(func() { c.endAccess(ctx) })
 	run.Go(func() { c.keepUsage(ctx) })

@@ -18,7 +18,6 @@ import (
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/telemetry"
-	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/plane/scrub"
 )
 
@@ -196,9 +195,6 @@ func (c *cell) scrubs(ctx context.Context) {
 		c.opt.Log.Error("the filter is not kept up to date", "err", err)
 	}
 }
-
-func (c *cell) counted(r traffic.Reading) { c.detect.Count(r) }
-func (c *cell) sampled(s traffic.Sample)  { c.detect.Sample(s) }
 
 // scrubRole is the state of the scrubbing centre.
 func (c *cell) scrubRole() telemetry.Role {

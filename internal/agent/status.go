@@ -41,13 +41,17 @@ func (c *cell) status() telemetry.Status {
 	} else if c.behind.IsZero() {
 		c.behind = now
 	}
-	node := telemetry.Node{Name: nodeName, Roles: []string{"edge"}, Revision: rev, Seen: now.UTC(), Version: c.opt.Version}
+	scrubbing, roles := c.scrubRole(), []string{edgeService}
+	if c.scrub != nil && c.scrub.centre != nil {
+		roles, rev = append(roles, scrubService), min(rev, scrubbing.Revision)
+	}
+	node := telemetry.Node{Name: nodeName, Roles: roles, Revision: rev, Seen: now.UTC(), Version: c.opt.Version}
 	if !c.behind.IsZero() {
 		node.LagMs = now.Sub(c.behind).Milliseconds()
 	}
 	return telemetry.Status{
 		Ready: role.State == telemetry.Enforcing, Version: c.opt.Version, Cell: c.dir.Cell, Epoch: at.Epoch, Revision: at.Revision,
-		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role, netdRole(c.opt)}, Nodes: append([]telemetry.Node{node}, others...),
+		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role, scrubbing, c.detectRole(), netdRole(c.opt)}, Nodes: append([]telemetry.Node{node}, others...),
 	}
 }
 

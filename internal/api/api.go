@@ -23,6 +23,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity/sigv4"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/core/traffic"
 )
 
 // EventLog is what the API asks of core/events.
@@ -48,6 +49,7 @@ type Options struct {
 	Events  EventLog
 	Checks  *assurance.Registry // nil = none here
 	SignIn  *signin.Store
+	Floods  func() map[resource.Ref]traffic.Live     // nil = no interface is filtered here
 	Usage   UsageBook                                // nil = nothing is counted here
 	Enter   func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
 	Join    JoinFunc                                 // nil = no machine can join here

@@ -23,6 +23,7 @@ func (a *API) system() []operation {
 		a.accessOperation(),
 		a.signInOperation(),
 		a.usageOperation(),
+		a.trafficOperation(),
 		a.enterOperation(),
 		a.enrolOperation(),
 		a.joinOperation(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -46,6 +47,10 @@ func (a *app) waitEnforced(ctx context.Context, c *client, rev uint64, roles []s
 		case err == nil:
 			if done, all = countEnforced(s, rev, roles); all > 0 && done == all {
 				a.say("enforced %d/%d", "已生效 %d/%d", done, all)
+				return nil
+			}
+			if all == 0 && s.Ready {
+				a.say("stored; no node runs %s, so nothing enforces it yet", "已保存;没有节点运行 %s,目前无处生效", strings.Join(roles, ","))
 				return nil
 			}
 		case fault.Is(err, fault.Forbidden):

@@ -135,3 +135,17 @@ type Order struct {
 	Fingerprints []Fingerprint
 	For          time.Duration // from when it is taken; 0 takes it back
 }
+
+// Live is what goes to a protected address now: all figures are a second.
+type Live struct {
+	Address string             `json:"address"`
+	Packets float64            `json:"packets"` // offered
+	Bits    float64            `json:"bits"`
+	Passed  float64            `json:"passed"`
+	Out     float64            `json:"out"`     // packets that its hosts send
+	Offered map[string]float64 `json:"offered"` // packets, by vector
+	Dropped map[string]float64 `json:"dropped"` // packets, by reason; those that were answered are among them
+	Armed   []string           `json:"armed"`   // vectors that something is done about
+	Monitor bool               `json:"monitor"` // nothing is really done
+	Attack  string             `json:"attack"`  // its id, while one lasts
+}

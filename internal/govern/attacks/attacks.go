@@ -1,5 +1,6 @@
-// Package attacks makes of many refused requests one record: an Attack with
-// its start, its peak and its end. It owns these records and nothing else: it
+// Package attacks makes of many refused requests, and of what the detection
+// centre tells of a flood, one record: an Attack with its start, its peak and
+// its end. It owns these records and nothing else: it
 // bans nobody and reads only events and its own kind. Whatever is sent, it
 // makes at most one record a site at a time, of at most maxSites sites, and one
 // status each of these in reportEvery.
@@ -47,12 +48,43 @@ type Options struct {
 
 // Run follows the edge's events until ctx ends.
 func Run(ctx context.Context, opt Options) error {
-	f, err := opt.Follow(ctx, events.Query{Part: "edge"})
+	requests, err := opt.follow(ctx, "edge")
 	if err != nil {
 		return err
 	}
-	w := &watch{opt: opt, actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}}
+	floods, err := opt.follow(ctx, floodPart)
+	if err != nil {
+		return err
+	}
+	w := &watch{opt: opt, actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}, floods: map[string]*flood{}}
 	w.adopt(ctx)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case e, ok := <-requests:
+			if !ok {
+				return nil
+			}
+			w.count(e)
+		case e, ok := <-floods:
+			if !ok {
+				return nil
+			}
+			w.hear(e)
+		case <-tick.C:
+			w.settle(ctx)
+			w.settleFloods(ctx)
+		}
+	}
+}
+
+// follow hands on the events of a part until ctx ends.
+func (opt *Options) follow(ctx context.Context, part string) (<-chan events.Event, error) {
+	f, err := opt.Follow(ctx, events.Query{Part: part})
+	if err != nil {
+		return nil, err
+	}
 	in := make(chan events.Event)
 	go func() {
 		defer close(in)
@@ -64,19 +96,7 @@ func Run(ctx context.Context, opt Options) error {
 			}
 		}
 	}()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case e, ok := <-in:
-			if !ok {
-				return nil
-			}
-			w.count(e)
-		case <-tick.C:
-			w.settle(ctx)
-		}
-	}
+	return in, nil
 }
 
 // key is a site.
@@ -87,6 +107,7 @@ type watch struct {
 	opt    Options
 	actor  identity.Actor
 	bursts map[key]*burst
+	floods map[string]*flood // by the detection centre's id
 }
 
 // adopt goes on with what an earlier process opened.
@@ -101,6 +122,10 @@ func (w *watch) adopt(ctx context.Context) {
 		for _, o := range p.Items {
 			st, _ := o.State.(*shield.AttackState)
 			spec, ok := o.Spec.(*shield.AttackSpec)
+			if ok && spec.Address != "" && (st == nil || st.End == nil) && len(w.floods) < maxFloods {
+				w.adoptFlood(o, spec)
+				continue
+			}
 			if !ok || spec.Site == "" || st != nil && st.End != nil || len(w.bursts) >= maxSites {
 				continue
 			}

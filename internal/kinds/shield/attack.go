@@ -30,6 +30,12 @@ type AttackState struct {
 type AttackStatus struct {
 	Peak     int      `json:"peak" en:"Peak" zh:"峰值" help:"Refused requests in the worst 10 s" help_zh:"最严重 10 秒内被拒绝的请求数"`
 	Count    int      `json:"count" en:"Refused" zh:"拒绝数" help:"Since the start" help_zh:"自开始以来"`
+	Vectors     []string `json:"vectors,omitempty" en:"Vectors" zh:"攻击类型" help:"All that were seen" help_zh:"观察到的全部类型"`
+	PeakPackets int      `json:"peakPackets,omitempty" en:"Peak, packets" zh:"峰值包速率" help:"A second, of a flood" help_zh:"洪水攻击每秒包数"`
+	PeakBits    int      `json:"peakBits,omitempty" en:"Peak, bits" zh:"峰值比特率" help:"A second, of a flood" help_zh:"洪水攻击每秒比特数"`
+	Direction   string   `json:"direction,omitempty" en:"Direction" zh:"方向" help:"in, or out: own hosts send it" help_zh:"in 为入站,out 为自有主机向外发送"`
+	Fingerprint string   `json:"fingerprint,omitempty" en:"Fingerprint" zh:"特征" help:"What its packets have in common" help_zh:"攻击包的共同特征"`
+
 	Sources  []Source `json:"sources,omitempty" en:"Sources" zh:"来源" help:"The ten that sent most, as seen" help_zh:"观察到的前十个来源"`
 	Requests []string `json:"requests,omitempty" en:"Evidence" zh:"证据" help:"Ids of some refused requests, for dun explain block" help_zh:"部分被拒绝请求的编号,可用 dun explain block 查看"`
 }
@@ -54,10 +60,13 @@ func Attack() *resource.Kind {
 		Version: 1,
 		Columns: []resource.Column{
 			{Title: resource.T("Site", "站点"), Value: func(o *resource.Object) string { return o.Spec.(*AttackSpec).Site }},
+			{Title: resource.T("Address", "地址"), Value: func(o *resource.Object) string { return o.Spec.(*AttackSpec).Address }},
 			{Title: resource.T("Vectors", "攻击类型"), Value: func(o *resource.Object) string { return strings.Join(o.Spec.(*AttackSpec).Vectors, ",") }},
 			{Title: resource.T("Start", "开始"), Value: func(o *resource.Object) string { return o.Spec.(*AttackSpec).Start.UTC().Format(time.RFC3339) }},
 			{Title: resource.T("End", "结束"), Value: ended},
 			{Title: resource.T("Refused", "拒绝数"), Value: counted},
+			{Title: resource.T("Peak packets/s", "峰值包/秒"), Wide: true, Value: peaked},
+			{Title: resource.T("Fingerprint", "特征"), Wide: true, Value: fingerprint},
 		},
 		Example: `kind: Attack
 metadata: {tenant: platform, name: shop-20261101t030000}
@@ -94,6 +103,20 @@ func ended(o *resource.Object) string {
 func counted(o *resource.Object) string {
 	if s, ok := o.Status.(*AttackStatus); ok && s != nil {
 		return fmt.Sprint(s.Count)
+	}
+	return ""
+}
+
+func peaked(o *resource.Object) string {
+	if s, ok := o.Status.(*AttackStatus); ok && s != nil && s.PeakPackets > 0 {
+		return fmt.Sprint(s.PeakPackets)
+	}
+	return ""
+}
+
+func fingerprint(o *resource.Object) string {
+	if s, ok := o.Status.(*AttackStatus); ok && s != nil {
+		return s.Fingerprint
 	}
 	return ""
 }

@@ -70,6 +70,7 @@ func (c *Centre) reading(n *counter) (*traffic.Reading, error) {
 		r.Counts = append(r.Counts, now.since(old, ref, p.policies[i].Prefixes[0])...)
 	}
 	n.last = fresh
+	c.remember(r.At, fresh)
 	if first || r.Span <= 0 {
 		return nil, nil
 	}

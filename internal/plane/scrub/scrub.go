@@ -63,6 +63,7 @@ type Centre struct {
 	orders  map[resource.Ref]*order
 	slots   map[resource.Ref]uint32
 	plan    *plan // in force
+	pasts   []past
 	failed  error // why it could not be published
 }
 

@@ -116,9 +116,10 @@ func (g *Generator) Send(ctx context.Context, p Plan, n int, rate float64) (int,
 		return 0, err
 	}
 	start := time.Now()
-	size := 4096
+	// Each run costs the kernel some milliseconds, whatever it sends.
+	size := 16384
 	if rate > 0 {
-		size = max(1, min(size, int(rate/200)))
+		size = max(batch, min(size, int(rate/25)))
 	}
 	for done := 0; done < n && ctx.Err() == nil && time.Since(start) < MaxSeconds*time.Second; {
 		k := min(size, n-done)

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/telemetry"
+	"github.com/dun-sec/dun/internal/core/traffic"
+)
+
+const detectService = "detect"
+
+// detects takes thresholds from the records, once they are there.
+func (c *cell) detects(ctx context.Context) {
+	g := c.opened(ctx)
+	if g == nil {
+		return
+	}
+	feed, err := g.Watch(identity.Service(detectService), []string{"ProtectedAddress"}, nil)
+	if err == nil {
+		err = c.detect.Run(ctx, feed)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.opt.Log.Error("thresholds of records are not followed", "err", err)
+	}
+}
+
+func (c *cell) counted(r traffic.Reading) { c.detect.Count(r) }
+func (c *cell) sampled(s traffic.Sample)  { c.detect.Sample(s) }
+
+// obey carries an order out where there is a filter.
+func (c *cell) obey(o traffic.Order) bool {
+	if c.scrub == nil || c.scrub.centre == nil {
+		return true // nobody filters here: attacks are told, that is all
+	}
+	return c.scrub.centre.Obey(o)
+}
+
+// detectRole is the state of the detection centre.
+func (c *cell) detectRole() telemetry.Role {
+	r := telemetry.Role{Name: detectService, State: telemetry.Enforcing, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
+	if c.scrub == nil || c.scrub.centre == nil {
+		r.State = telemetry.Off
+		r.Missing = append(r.Missing, telemetry.Missing{Need: "counters", Why: "no interface is filtered", Instead: "floods are not seen"})
+	}
+	return r
+}
+
+// floods is what goes to protected addresses, with the attacks under way.
+func (c *cell) floods() func() map[resource.Ref]traffic.Live {
+	if c.scrub == nil || c.scrub.centre == nil {
+		return nil
+	}
+	return func() map[resource.Ref]traffic.Live {
+		all := c.scrub.centre.Live()
+		for _, a := range c.detect.Attacks() {
+			if l, ok := all[a.Of]; ok {
+				l.Attack = a.ID
+				all[a.Of] = l
+			}
+		}
+		return all
+	}
+}
