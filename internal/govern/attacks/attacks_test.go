@@ -171,7 +171,9 @@ func TestRunFollowsTheLog(t *testing.T) {
 	began := make(chan struct{})
 	go func() {
 		done <- Run(ctx, Options{Gate: s.g, Now: time.Now, Log: slog.New(slog.DiscardHandler), Follow: func(ctx context.Context, q events.Query) (*events.Follower, error) {
-			defer close(began)
+			if q.Part == floodPart { // the last one
+				defer close(began)
+			}
 			return log.Follow(ctx, q)
 		}})
 	}()
@@ -191,5 +193,45 @@ func TestRunFollowsTheLog(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// A flood is one record from what the detection centre tells of it, and ends
+// with its word.
+func TestFloodsBecomeAttacks(t *testing.T) {
+	s := newScene(t)
+	now := time.Date(2026, 11, 1, 3, 0, 0, 0, time.UTC)
+	w := &watch{opt: Options{Gate: s.g, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)}, actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}, floods: map[string]*flood{}}
+	tell := func(phase, vectors, peak string) {
+		w.hear(events.Event{Time: now, Part: floodPart, Kind: floodKind, Tenant: "platform", Object: "protectedaddress/shop", Attributes: map[string]string{
+			"phase": phase, "attack": "a1", "address": "198.51.100.7/32", "vectors": vectors, "peak": peak, "bits": "5e6", "start": "2026-11-01T02:59:59.5Z", "direction": "in",
+		}})
+		w.settleFloods(t.Context())
+		w.settleFloods(t.Context())
+	}
+	read := func() *resource.Object {
+		o, err := s.g.Get(t.Context(), operator, resource.Ref{Kind: "Attack", Tenant: "platform", Name: "shop-20261101t025959"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	tell("start", "syn", "9000")
+	if spec := read().Spec.(*shield.AttackSpec); spec.Address != "198.51.100.7/32" || spec.Vectors[0] != "syn" {
+		t.Error(spec)
+	}
+	now = now.Add(10 * time.Second)
+	tell("escalate", "syn,udp", "20000.4")
+	if st := read().Status.(*shield.AttackStatus); st.PeakPackets != 20000 || st.PeakBits != 5_000_000 || len(st.Vectors) != 2 {
+		t.Error(st)
+	}
+	now = now.Add(10 * time.Second)
+	tell("end", "syn,udp", "100")
+	o := read()
+	if st, _ := o.State.(*shield.AttackState); st == nil || st.End == nil || !st.End.Equal(now) || len(w.floods) != 0 {
+		t.Error(o.State, len(w.floods))
+	}
+	if st := o.Status.(*shield.AttackStatus); st.PeakPackets != 20000 {
+		t.Error("the end forgets the peak:", st)
 	}
 }

@@ -28,8 +28,8 @@ type AttackState struct {
 
 // AttackStatus is what was counted.
 type AttackStatus struct {
-	Peak     int      `json:"peak" en:"Peak" zh:"峰值" help:"Refused requests in the worst 10 s" help_zh:"最严重 10 秒内被拒绝的请求数"`
-	Count    int      `json:"count" en:"Refused" zh:"拒绝数" help:"Since the start" help_zh:"自开始以来"`
+	Peak        int      `json:"peak" en:"Peak" zh:"峰值" help:"Refused requests in the worst 10 s" help_zh:"最严重 10 秒内被拒绝的请求数"`
+	Count       int      `json:"count" en:"Refused" zh:"拒绝数" help:"Since the start" help_zh:"自开始以来"`
 	Vectors     []string `json:"vectors,omitempty" en:"Vectors" zh:"攻击类型" help:"All that were seen" help_zh:"观察到的全部类型"`
 	PeakPackets int      `json:"peakPackets,omitempty" en:"Peak, packets" zh:"峰值包速率" help:"A second, of a flood" help_zh:"洪水攻击每秒包数"`
 	PeakBits    int      `json:"peakBits,omitempty" en:"Peak, bits" zh:"峰值比特率" help:"A second, of a flood" help_zh:"洪水攻击每秒比特数"`

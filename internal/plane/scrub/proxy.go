@@ -14,12 +14,15 @@ const (
 	proxyMSS4, proxyMSS6 = 1460, 1440
 	proxyScale           = 7
 	markCookie           = 0x64756e01 // bpf/scrub.c
+	markProven           = 0x64756e02
 )
 
 // proxyRules is the table that takes over handshakes which answered a cookie:
 // the kernel's SYN proxy opens the connection to the server, here or behind
 // this machine, and translates from then on. It sees no other packet; the
-// connection tracking that it rests on is the kernel's own.
+// connection tracking that it rests on is the kernel's own. A client that hangs
+// up before the server has answered the proxy sends what belongs to nothing
+// yet: that is dropped and sent again, since the server would reset it.
 func proxyRules(table string) string {
 	chain := func(name, hook string) string {
 		return fmt.Sprintf(`	chain %s {
@@ -27,8 +30,9 @@ func proxyRules(table string) string {
 		meta mark 0x%08x ct state untracked meta nfproto ipv4 synproxy mss %d wscale %d timestamp sack-perm
 		meta mark 0x%08x ct state untracked meta nfproto ipv6 synproxy mss %d wscale %d timestamp sack-perm
 		meta mark 0x%08x drop
+		meta mark 0x%08x ct state invalid drop
 	}
-`, name, hook, markCookie, proxyMSS4, proxyScale, markCookie, proxyMSS6, proxyScale, markCookie)
+`, name, hook, markCookie, proxyMSS4, proxyScale, markCookie, proxyMSS6, proxyScale, markCookie, markProven)
 	}
 	return fmt.Sprintf(`table inet %s
 delete table inet %s

@@ -232,6 +232,59 @@ func TestHandshakeByCookie(t *testing.T) {
 	}
 }
 
+// TestHangingUpAtOnce: a client that closes before the server was asked resets
+// nothing.
+func TestHangingUpAtOnce(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	w.publish(challenge)
+	defer w.keepReceiving()()
+	for _, addr := range []string{server4, server6} {
+		port := serve(t, addr)
+		for range 300 {
+			if err := w.out(func() error {
+				c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, fmt.Sprint(port)), 5*time.Second)
+				if err != nil {
+					return err
+				}
+				return c.Close()
+			}); err != nil {
+				t.Fatal(addr, err)
+			}
+		}
+	}
+}
+
+// TestAPortIsUsedAgain: a flow that was proven once is opened anew by a cookie
+// like any other.
+func TestAPortIsUsedAgain(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	w.publish(challenge)
+	defer w.keepReceiving()()
+	port := serve(t, server4)
+	for range 20 {
+		if err := w.out(func() error {
+			d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(client4), Port: 41234}}
+			c, err := d.Dial("tcp", net.JoinHostPort(server4, fmt.Sprint(port)))
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if err := echo(c, 100); err != nil {
+				return err
+			}
+			return c.(*net.TCPConn).SetLinger(0) // no waiting before the port is free
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // keepReceiving lets dv1 take frames that the filter sends by XDP_TX.
 func (w *wire) keepReceiving() func() {
 	stop, ready, ended := make(chan struct{}), make(chan error, 1), make(chan struct{})

@@ -106,6 +106,11 @@ static __always_inline void flow_back(struct packet *p, struct flow *f)
 	f->proto = p->proto;
 }
 
+/* REOPENS in the time of a proven flow: a SYN of it was answered by a cookie, so
+ * that the ACK to that must go to the SYN proxy and not to a connection that is
+ * no more. */
+#define REOPENS 1ULL
+
 /* Entries are refreshed once a second, not with every packet. */
 #define FRESH 1000000000ULL
 

@@ -27,7 +27,8 @@
 #define TCX_NEXT -1
 #define TCX_DROP 2
 
-#define MARK 0x64756e01 /* "dun", 1: this ACK answered a cookie */
+#define MARK_COOKIE 0x64756e01 /* "dun", 1: this ACK answered a cookie */
+#define MARK_PROVEN 0x64756e02 /* it belongs to a flow where cookies are asked for */
 
 static __always_inline struct policy *policy_of(const struct settings *s, const __u64 *addr, int v6, __u32 *slot, __u32 *base)
 {
@@ -124,7 +125,8 @@ static __always_inline int judge_state(struct xdp_md *ctx, const struct settings
 	if (p->vector == V_SYNACK)
 		return touch(&asked, &f, now, 120 * FRESH) ? R_PROVEN : 0;
 	if (p->vector == V_ACK && (p->tcp_flags & (TCP_ACK | TCP_FIN)) == TCP_ACK && cookie_good(ctx, p)) {
-		bpf_map_update_elem(&proven, &f, &now, BPF_ANY);
+		__u64 at = now & ~REOPENS;
+		bpf_map_update_elem(&proven, &f, &at, BPF_ANY);
 		struct denied k = {};
 		__builtin_memcpy(k.addr, p->src, 16);
 		bpf_map_update_elem(&known, &k, &now, BPF_ANY);
@@ -159,11 +161,21 @@ static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, s
 
 	__u8 v = p->vector & (VECTORS - 1);
 	__u8 action = pol->action[v];
-	if (p->proto == IPPROTO_TCP && !p->fragment && v != V_SYN) {
+	if (p->proto == IPPROTO_TCP && !p->fragment && (v != V_SYN || action == A_CHALLENGE)) {
 		struct flow f = {};
 		flow_of(p, &f);
-		if (touch(&proven, &f, now, 0))
+		__u64 *last = bpf_map_lookup_elem(&proven, &f);
+		if (last && v == V_SYN) {
+			*last |= REOPENS; /* the port is used again, or somebody says so */
+		} else if (last) {
+			if (*last & REOPENS && action == A_CHALLENGE && cookie_good(ctx, p)) {
+				*last = now & ~REOPENS;
+				return R_COOKIE_GOOD;
+			}
+			if (now - *last > FRESH)
+				*last = (now & ~REOPENS) | (*last & REOPENS);
 			return R_PROVEN;
+		}
 	}
 	if (p->proto == IPPROTO_UDP && !p->fragment) {
 		struct flow f = {};
@@ -205,14 +217,14 @@ static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, s
 }
 
 /* mark leaves a word before the packet that scrub_mark finds. */
-static __always_inline int mark(struct xdp_md *ctx)
+static __always_inline int mark(struct xdp_md *ctx, __u32 word)
 {
 	if (bpf_xdp_adjust_meta(ctx, -4))
 		return 0;
 	__u32 *m = (void *)(long)ctx->data_meta;
 	if ((void *)(m + 1) > (void *)(long)ctx->data)
 		return 0;
-	*m = MARK;
+	*m = word;
 	return 1;
 }
 
@@ -265,7 +277,11 @@ int scrub_in(struct xdp_md *ctx)
 	case R_TRUNCATED:
 		return XDP_TX;
 	case R_COOKIE_GOOD:
-		return mark(ctx) ? XDP_PASS : XDP_DROP;
+		return mark(ctx, MARK_COOKIE) ? XDP_PASS : XDP_DROP;
+	case R_PROVEN:
+		if (p.proto == IPPROTO_TCP && pol->action[V_SYN] == A_CHALLENGE)
+			mark(ctx, MARK_PROVEN);
+		return XDP_PASS;
 	}
 	return reason < R_DROP || pol->flags & P_MONITOR ? XDP_PASS : XDP_DROP;
 }
@@ -276,8 +292,8 @@ int scrub_mark(struct __sk_buff *skb)
 	__u32 *m = (void *)(long)skb->data_meta;
 	if ((void *)(m + 1) > (void *)(long)skb->data)
 		return TCX_NEXT;
-	if (*m == MARK)
-		skb->mark = MARK;
+	if (*m == MARK_COOKIE || *m == MARK_PROVEN)
+		skb->mark = *m;
 	return TCX_NEXT;
 }
 
@@ -307,8 +323,9 @@ static __always_inline int learn(struct packet *p, const struct policy *pol, __u
 			bpf_map_update_elem(&asked, &f, &now, BPF_ANY);
 		return 0;
 	}
-	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_ACK || touch(&proven, &f, now, 0))
+	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_ACK || touch(&proven, &f, now & ~REOPENS, 0))
 		return 0;
+	now &= ~REOPENS;
 	bpf_map_update_elem(&proven, &f, &now, BPF_ANY);
 	struct denied k = {};
 	__builtin_memcpy(k.addr, p->dst, 16);

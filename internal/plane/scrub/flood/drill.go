@@ -41,8 +41,9 @@ type Result struct {
 	Rate      float64  `json:"rate"` // packets a second
 	Visits    int      `json:"visits"`
 	Failed    int      `json:"failed"`
-	SlowestMs int64    `json:"slowestMs"` // of the visits
-	Attack    string   `json:"attack"`    // that was told of it; "" = none
+	SlowestMs int64    `json:"slowestMs"`         // of the visits
+	Failure   string   `json:"failure,omitempty"` // of the last visit that failed
+	Attack    string   `json:"attack"`            // that was told of it; "" = none
 	Armed     []string `json:"armed"`
 }
 
@@ -187,6 +188,7 @@ func (d *Drill) visit(ctx context.Context, r *Result) {
 		r.Visits++
 		if err != nil {
 			r.Failed++
+			r.Failure = err.Error()
 		}
 		r.SlowestMs = max(r.SlowestMs, time.Since(start).Milliseconds())
 		select {
