@@ -83,14 +83,20 @@ func usualType() *data.DataTypeSpec {
 	return &data.DataTypeSpec{Title: "Canary", Class: "public", Processing: resource.DataActs(), Regions: list, AdminRegions: list, Purposes: list, ThirdParties: list}
 }
 
+// assetOf is an asset as the checks make them; class "" = without a label.
+func assetOf(name, kind, class string) *resource.Object {
+	return &resource.Object{Kind: "DataAsset", Version: 1, Metadata: meta(name, class), Spec: &data.DataAssetSpec{
+		Form: "content", What: "file", Type: kind, Owner: canary, OwnerType: "company", Region: "canary",
+	}}
+}
+
 // world makes a type and an asset of it; spec and class "" = the usual ones.
 func (c checks) world(r gate.Rehearsal, spec *data.DataTypeSpec, class, region string) (resource.Ref, uint64, error) {
 	if spec == nil {
 		spec = usualType()
 	}
-	asset := &resource.Object{Kind: "DataAsset", Version: 1, Metadata: meta(canary, class), Spec: &data.DataAssetSpec{
-		Form: "content", What: "file", Type: canary, Owner: canary, OwnerType: "company", Region: region,
-	}}
+	asset := assetOf(canary, canary, class)
+	asset.Spec.(*data.DataAssetSpec).Region = region
 	if _, err := r.Arrange(put(c.me, &resource.Object{Kind: "DataType", Version: 1, Metadata: meta(canary, ""), Spec: spec}, 0)); err != nil {
 		return asset.Ref(), 0, fmt.Errorf("make a type: %w", err)
 	}
@@ -101,10 +107,27 @@ func (c checks) world(r gate.Rehearsal, spec *data.DataTypeSpec, class, region s
 	return out[0].Ref, out[0].Revision, nil
 }
 
+// shared makes the usual asset, and a share of it that is in force.
+func (c checks) shared(r gate.Rehearsal) (resource.Ref, error) {
+	ref, _, err := c.world(r, nil, "public", "canary")
+	if err == nil {
+		err = c.duty(r, c.me, canary, ref, time.Now().Add(time.Hour), usual)
+	}
+	return ref, err
+}
+
+// duty makes a share of an asset.
+func (c checks) duty(r gate.Rehearsal, by identity.Actor, name string, of resource.Ref, ends time.Time, use gate.Use) error {
+	_, err := r.Arrange(put(by, &resource.Object{Kind: "ThirdPartyDuty", Version: 1, Metadata: resource.Metadata{Tenant: of.Tenant, Name: name}, Spec: &data.ThirdPartyDutySpec{
+		Asset: of.Name, Recipient: use.Recipient, Purpose: use.Purpose, Duty: canary, Ends: ends,
+	}}, 0))
+	return err
+}
+
 // seesBoth shows that a rehearsal tells what is permitted from what is not.
 func (c checks) seesBoth(ctx context.Context) error {
 	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, _, err := c.world(r, nil, "public", "canary")
+		ref, err := c.shared(r)
 		if err != nil {
 			return err
 		}
