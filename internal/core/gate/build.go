@@ -129,6 +129,9 @@ func (b *build) applyAll(req *Request, early *plan) ([]Result, error) {
 	if err := b.g.related(work, req.Actor, plans); err != nil {
 		return nil, err
 	}
+	if err := b.g.contains(b.state, work, req.Actor, plans); err != nil {
+		return nil, err
+	}
 	if err := b.assent(b.view(), req, plans); err != nil {
 		return nil, err
 	}

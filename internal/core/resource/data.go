@@ -89,6 +89,10 @@ func (k *Kind) Asset(o *Object) *Asset { return k.asset(o) }
 // Data reports whether records of the kind are data, or about some.
 func (k *Kind) Data() bool { return k.data }
 
+// Classed reports whether records of the kind are data, or decide the class of
+// some: classes, types and assets.
+func (k *Kind) Classed() bool { return k.classed }
+
 // Share is what o gives away, nil for nothing.
 func (k *Kind) Share(o *Object) *Share { return k.share(o) }
 

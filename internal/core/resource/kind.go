@@ -110,6 +110,7 @@ type Kind struct {
 	holds    func(*Object) *Hold
 	data     bool
 	shares   bool
+	classed  bool
 	access   bool
 }
 
@@ -198,7 +199,8 @@ func Define[S any](k Kind, b Behaviour[S]) *Kind {
 	k.quota = ask(b.Quota)
 	k.class, k.terms, k.asset, k.holds = ask(b.Class), ask(b.Terms), ask(b.Asset), b.Holds
 	k.share, k.shares, k.data = ask(b.Share), b.Share != nil, b.Asset != nil
-	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil || b.Class != nil || b.Terms != nil || b.Asset != nil
+	k.classed = b.Class != nil || b.Terms != nil || b.Asset != nil
+	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil || k.classed
 	return &k
 }
 
