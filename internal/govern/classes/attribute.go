@@ -87,7 +87,7 @@ func (c checks) context(ctx context.Context, e *assurance.Evidence) error {
 		return err
 	}
 	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, _, err := c.world(r, nil, "production-user", "canary")
+		ref, _, err := c.world(r, resource.Platform, nil, "production-user")
 		if err != nil {
 			return err
 		}
@@ -100,38 +100,5 @@ func (c checks) context(ctx context.Context, e *assurance.Evidence) error {
 			return assurance.NotHeld("what is derived from data of users is of class %s", "由用户数据派生的数据分类为 %s", class.Name)
 		}
 		return refused(e, "an export of what is derived, labelled public", r.Handle(c.me, derived.Ref(), "export", usual))
-	})
-}
-
-// law tries to do away with what a law keeps.
-func (c checks) law(ctx context.Context, e *assurance.Evidence) error {
-	if err := c.differ("law")(ctx, e); err != nil {
-		return err
-	}
-	away := func(r gate.Rehearsal, ref resource.Ref, rev uint64) error {
-		_, err := r.Arrange(gate.Request{Actor: c.me, Changes: []gate.Change{{Op: gate.Delete, Ref: ref, Revision: rev}}})
-		return err
-	}
-	if err := c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, rev, err := c.world(r, nil, "public", "canary")
-		if err != nil {
-			return err
-		}
-		hold := &resource.Object{Kind: "LegalHold", Version: 1, Metadata: meta(canary, ""), Spec: &data.LegalHoldSpec{Matter: canary, Law: canary, Names: []string{canary}, Kinds: []string{"DataAsset"}}}
-		if _, err := r.Arrange(put(c.me, hold, 0)); err != nil {
-			return err
-		}
-		return refused(e, "a deletion under a hold", away(r, ref, rev))
-	}); err != nil {
-		return err
-	}
-	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		spec := usualType()
-		spec.RetentionMin = resource.Duration(time.Hour)
-		ref, rev, err := c.world(r, spec, "public", "canary")
-		if err != nil {
-			return err
-		}
-		return refused(e, "a deletion before its time", away(r, ref, rev))
 	})
 }

@@ -56,7 +56,7 @@ func TestTheControlsOfData(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := g.At()
-	if held, bad = posture(t, g); held != 13 || len(bad) != 0 {
+	if held, bad = posture(t, g); held != 15 || len(bad) != 0 {
 		t.Errorf("%d hold; %v", held, bad)
 	}
 	for _, c := range classes.Checks(g, dayzero.Operator) {
