@@ -74,7 +74,7 @@ func (c checks) pair(r gate.Rehearsal, e *assurance.Evidence, what string, chang
 	}
 	if what == "region of data" {
 		_, err := r.Arrange(put(c.me, assetOf("dun-canary-3", "dun-canary-2", "public"), 0))
-		if err := refused(e, "an asset put into "+what+" that its type does not name", err); err != nil {
+		if err := refused(e, "an asset put into a region that its type does not name", err); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,11 @@ import (
 
 func write(t *testing.T, g *gate.Gate, yaml string) gate.Result {
 	t.Helper()
+	return writeBy(t, g, identity.Actor{Principal: dayzero.Operator, Door: "test", MFA: true}, yaml)
+}
+
+func writeBy(t *testing.T, g *gate.Gate, op identity.Actor, yaml string) gate.Result {
+	t.Helper()
 	docs, err := resource.ParseYAML([]byte(yaml))
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +29,6 @@ func write(t *testing.T, g *gate.Gate, yaml string) gate.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	op := identity.Actor{Principal: dayzero.Operator, Door: "test", MFA: true}
 	c := gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o}
 	if old, err := g.Get(t.Context(), op, o.Ref()); err == nil {
 		c.Revision = old.Metadata.Revision
