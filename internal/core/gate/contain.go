@@ -7,10 +7,13 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 )
 
-// maxFall bounds what is looked at when a class falls: about 10 000 records that
-// lie in what falls or take over its class, fewer where their lines are long. It
-// is work of the writer, for which others wait.
-const maxFall = 50_000
+// How much is looked at when a class falls. It is work of the writer, for which
+// others wait, and who only asks for it chooses how often: what is refused
+// without anybody's assent is what is seen at a glance.
+const (
+	maxFall   = 50_000 // about 10 000 records that lie in what falls or take over its class, fewer where their lines are long
+	maxGlance = 2_000
+)
 
 // fall follows a class that falls to what falls with it.
 type fall struct {
@@ -20,7 +23,8 @@ type fall struct {
 	before, after *policy.Snapshot
 	todo          []resource.Ref
 	seen          map[resource.Ref]bool
-	left          int // of maxFall
+	left          int
+	glance        bool // what is behind the bound is looked at later
 }
 
 // contains refuses a request that leaves something in a container that protects
@@ -28,8 +32,11 @@ type fall struct {
 // that of what it lies in, is made from, or is a type or class of (control
 // 4.0-3). Nobody's assent is enough for that. What only rises costs nothing
 // here: that must always be possible.
-func (g *Gate) contains(was, s *state, a identity.Actor, plans []*plan) error {
-	f := &fall{g: g, actor: a, s: s, before: was.snap, after: s.snap, left: maxFall}
+func (g *Gate) contains(was, s *state, a identity.Actor, plans []*plan, glance bool) error {
+	f := &fall{g: g, actor: a, s: s, before: was.snap, after: s.snap, left: maxFall, glance: glance}
+	if glance {
+		f.left = maxGlance
+	}
 	for i, p := range plans {
 		if p.unchanged || p.next == nil || !p.kind.Classed() {
 			continue
@@ -37,6 +44,9 @@ func (g *Gate) contains(was, s *state, a identity.Actor, plans []*plan) error {
 		if ref := key(p.next.Ref()); f.falls(ref, f.level(ref)) {
 			f.todo = append(f.todo[:0], ref)
 			for j := 0; j < len(f.todo); j++ {
+				if glance && f.left < 0 {
+					return nil
+				}
 				if err := f.below(f.todo[j], ref); err != nil {
 					return Numbered(err, i, len(plans))
 				}
@@ -83,6 +93,9 @@ func (f *fall) below(at, first resource.Ref) error {
 				return false
 			}
 			if f.left--; f.left < 0 {
+				if f.glance {
+					return false
+				}
 				err = fault.New(fault.Conflict, "too much lies in %s, or takes over its class, to see whether all of it may be in what protects less: about 10000 records are looked at; lower or move a part first", "%s 中所含或随其分类变化的记录过多,无法逐一确认能否存放在更低的级别中:至多查看约 10000 条;请先降低或移走一部分", first)
 				return false
 			}
