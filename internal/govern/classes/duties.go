@@ -25,7 +25,8 @@ const (
 	mostHeld = 10_000 // holds that are tried on one tenant's assets; what comes then is named
 )
 
-// Late is a duty about data that is not done (controls 4.0-3, 4.0-7 to 4.0-9).
+// Late is a duty about data that is not done (controls 4.0-3, 4.0-7 to 4.0-9). It
+// is told to who may not read the record: names and dates, and no more.
 type Late struct{ Tenant, Setting, Why string }
 
 // Overdue lists what should be over by now, of one tenant or of all: shares that
@@ -42,7 +43,7 @@ func Overdue(ctx context.Context, scan Scan, tenant string, now time.Time) ([]La
 	for _, d := range r.order {
 		for _, c := range d.spec.Contracts {
 			if d.left && c.Due != nil && now.After(*c.Due) {
-				r.late(d.record, "the clause %s with %s was due at %s, and assets of the type are there", c.Name, c.Party, stamp(*c.Due))
+				r.late(d.record, "the clause %s was due at %s, and assets of the type are there", c.Name, stamp(*c.Due))
 			}
 		}
 	}
@@ -90,7 +91,7 @@ func (r *round) each(kind string, f func(*gate.Listing, *resource.Object)) error
 func (r *round) shares() error {
 	return r.each("ThirdPartyDuty", func(_ *gate.Listing, o *resource.Object) {
 		if s := o.Spec.(*data.ThirdPartyDutySpec); r.now.After(s.Ends) {
-			r.late(o, "the share of %s with %s ended at %s; delete it when its duty is done: %s", s.Asset, s.Recipient, stamp(s.Ends), s.Duty)
+			r.late(o, "it ended at %s; delete it when its duty is done", stamp(s.Ends))
 		}
 	})
 }
