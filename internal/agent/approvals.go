@@ -53,7 +53,7 @@ func (c *cell) dataSource() approvals.Source {
 		if g == nil {
 			return nil, nil
 		}
-		late, err := classes.Overdue(ctx, g, c.opt.Now())
+		late, err := classes.Overdue(ctx, g.Scan, gate.AllTenants, c.opt.Now())
 		var out []approvals.Drift
 		for _, l := range late {
 			out = append(out, approvals.Drift{Source: "data", Setting: l.Setting, Why: l.Why})

@@ -129,7 +129,13 @@ func (b *build) applyAll(req *Request, early *plan) ([]Result, error) {
 	if err := b.g.related(work, req.Actor, plans); err != nil {
 		return nil, err
 	}
+	if err := b.g.contains(b.state, work, req.Actor, plans, true); err != nil {
+		return nil, err
+	}
 	if err := b.assent(b.view(), req, plans); err != nil {
+		return nil, err
+	}
+	if err := b.g.contains(b.state, work, req.Actor, plans, false); err != nil {
 		return nil, err
 	}
 	out, err := b.record(work, req, plans)

@@ -3,6 +3,7 @@ package gate_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -23,6 +24,10 @@ func asset(name, class, spec string) string {
 }
 
 const dataType = "kind: DataType\nmetadata: {tenant: platform, name: t}\nspec: {title: T, class: public, processing: [read, share], regions: [cn], adminRegions: [cn], purposes: [serve], thirdParties: [carrier], retentionMin: 10d, laws: [{name: TAX-147}]}\n"
+
+func duty(name, of, who, ends string) string {
+	return "kind: ThirdPartyDuty\nmetadata: {tenant: platform, name: " + name + "}\nspec: {asset: " + of + ", recipient: " + who + ", purpose: serve, duty: d, ends: " + ends + "}\n"
+}
 
 func TestALineOfDescentDoesNotComeBack(t *testing.T) {
 	c := newCell(t)
@@ -81,20 +86,20 @@ func TestDataAreNotPutWhereTheyMayNotBe(t *testing.T) {
 	_, err = c.put(operator, asset("into", "production-user", "container: box"))
 	wantCode(t, err, fault.Forbidden)
 	c.must(asset("in", "public", "container: box"))
-	duty := func(name, who, purpose string) error {
+	share := func(name, who, purpose string) error {
 		_, err := c.put(operator, "kind: ThirdPartyDuty\nmetadata: {tenant: platform, name: "+name+"}\nspec: {asset: ok, recipient: "+who+", purpose: "+purpose+", duty: d, ends: 2027-01-01T00:00:00Z}\n")
 		return err
 	}
-	wantCode(t, duty("d1", "bank", "serve"), fault.Forbidden)
-	wantCode(t, duty("d2", "carrier", "fun"), fault.Forbidden)
-	if err := duty("d3", "carrier", "serve"); err != nil {
+	wantCode(t, share("d1", "bank", "serve"), fault.Forbidden)
+	wantCode(t, share("d2", "carrier", "fun"), fault.Forbidden)
+	if err := share("d3", "carrier", "serve"); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestHandle(t *testing.T) {
 	c := newCell(t, func(c *cell) { c.denials = true })
-	c.must(dataType, asset("a", "public", "type: t"))
+	c.must(dataType, asset("a", "public", "type: t"), duty("d", "a", "carrier", "2027-01-01T00:00:00Z"))
 	ref := resource.Ref{Kind: "DataAsset", Tenant: "platform", Name: "a"}
 	use := gate.Use{Purpose: "serve", Region: "cn", Recipient: "carrier"}
 	if err := c.Handle(operator, ref, "share", use); err != nil {
@@ -113,6 +118,76 @@ func TestHandle(t *testing.T) {
 	}
 	wantCode(t, c.Handle(operator, ref, "share", use), fault.Forbidden)
 	if err := c.Handle(operator, ref, "read", use); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAShareNeedsADutyThatIsInForce: policy permits each of these.
+func TestAShareNeedsADutyThatIsInForce(t *testing.T) {
+	c := newCell(t, func(c *cell) { c.denials = true })
+	c.must(strings.Replace(strings.Replace(dataType, "[serve]", "[serve, fun]", 1), "[carrier]", "[carrier, bank]", 1), asset("a", "public", "type: t"), asset("b", "public", "type: t, container: a"))
+	a, b := resource.Ref{Kind: "DataAsset", Tenant: "platform", Name: "a"}, resource.Ref{Kind: "DataAsset", Tenant: "platform", Name: "b"}
+	use := gate.Use{Purpose: "serve", Region: "cn", Recipient: "carrier"}
+	denials := 0
+	refused := func(ref resource.Ref, use gate.Use, why string) {
+		t.Helper()
+		denials++
+		err := c.Handle(operator, ref, "share", use)
+		wantCode(t, err, fault.Forbidden)
+		if e := fault.Of(err); err == nil || !strings.Contains(e.Detail.En, why) || e.Detail.Zh == "" {
+			t.Errorf("%v, want %q", err, why)
+		}
+	}
+	refused(a, use, "no ThirdPartyDuty")
+	c.must(duty("past", "a", "carrier", "2026-11-01T11:59:59Z"), duty("other", "a", "bank", "2026-12-01T00:00:00Z"))
+	refused(a, use, "ended at 2026-11-01T11:59:59Z")
+	last := c.must(duty("d", "a", "carrier", "2026-11-02T12:00:00Z"))
+	if err := c.Handle(operator, a, "share", use); err != nil {
+		t.Error(err)
+	}
+	if err := c.Handle(operator, last.Ref, "share", use); err != nil {
+		t.Errorf("asked about the share itself: %v", err)
+	}
+	refused(a, gate.Use{Purpose: "fun", Region: "cn", Recipient: "carrier"}, "no ThirdPartyDuty")
+	refused(b, use, "no ThirdPartyDuty") // what lies in it is not shared with it
+	c.clock.advance(24 * time.Hour)
+	refused(a, use, "ended at 2026-11-02T12:00:00Z")
+	if err := c.Handle(operator, a, "share", gate.Use{Purpose: "serve", Region: "cn", Recipient: "bank"}); err != nil {
+		t.Error(err)
+	}
+	_, _, told := c.refused(denials)
+	if last := told[len(told)-1]; !strings.Contains(string(last.Values[audit.FieldContext]), "third-party-duty") || string(last.Values[audit.FieldName]) != "a" {
+		t.Errorf("the leaf of a refusal says %s", last.Values)
+	}
+}
+
+// TestAsMayBeLookedAtSharesAreLookedAt at the bound, and one more permits nothing.
+func TestAsMayBeLookedAtSharesAreLookedAt(t *testing.T) {
+	c := newCell(t)
+	c.must(dataType, asset("a", "public", "type: t"))
+	ref := resource.Ref{Kind: "DataAsset", Tenant: "platform", Name: "a"}
+	var changes []gate.Change
+	put := func(name, ends string) {
+		changes = append(changes, c.change(duty(name, "a", "carrier", ends)))
+		if len(changes) == gate.MaxChanges {
+			if _, err := c.do(operator, changes...); err != nil {
+				t.Fatal(err)
+			}
+			changes = nil
+		}
+	}
+	for i := range gate.MaxShares - 1 {
+		put(fmt.Sprintf("d%04d", i), "2026-01-01T00:00:00Z")
+	}
+	put("e", "2027-01-01T00:00:00Z")
+	use := gate.Use{Purpose: "serve", Region: "cn", Recipient: "carrier"}
+	if err := c.Handle(operator, ref, "share", use); err != nil {
+		t.Error(err)
+	}
+	c.must(duty("a", "a", "carrier", "2026-01-01T00:00:00Z"))
+	err := c.Handle(operator, ref, "share", use)
+	wantCode(t, err, fault.Forbidden)
+	if err == nil || !strings.Contains(err.Error(), "more than 1000") {
 		t.Error(err)
 	}
 }

@@ -13,6 +13,9 @@ import (
 // MaxSessions is what one principal may hold.
 const MaxSessions = maxSessions
 
+// MaxShares is how many shares of one asset are looked at.
+const MaxShares = maxShares
+
 // Tuned returns o with what only tests may set: the length of the ring, the
 // pause between signatures, and a store around the real one.
 func (o Options) Tuned(ring, ringBytes int, signEvery time.Duration, wrap func(store.Store) store.Store) Options {

@@ -42,6 +42,7 @@ type Options struct {
 	Group          int       // members of one transaction; 0 = 256
 	Now            func() time.Time
 	Log            *slog.Logger
+	Builtins       []policy.Builtin // nil = those of the release; a test breaks one on purpose
 
 	tuning tuning
 }
@@ -109,7 +110,14 @@ func Open(ctx context.Context, opt Options) (*Gate, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	opt.Memory, opt.Group = cmp.Or(opt.Memory, memoryBudget), cmp.Or(opt.Group, maxGroup)
-	compiler, err := policy.NewCompiler(opt.Registry)
+	if opt.Builtins == nil {
+		list, err := policy.Builtins()
+		if err != nil {
+			return nil, err
+		}
+		opt.Builtins = list
+	}
+	compiler, err := policy.NewCompilerOf(opt.Registry, opt.Builtins)
 	if err != nil {
 		return nil, err
 	}

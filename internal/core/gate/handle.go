@@ -18,6 +18,7 @@ type Use struct {
 
 // Handle says whether somebody may do an act, as in "export", to the data that
 // an asset stands for. Every door asks before data pass; a refusal is a leaf.
+// A share needs a record of it, too, that has not ended.
 // Errors: not_found for who may not read the asset; forbidden.
 func (g *Gate) Handle(a identity.Actor, asset resource.Ref, act string, use Use) error {
 	return g.handle(g.state.Load(), a, asset, act, use)
@@ -41,6 +42,9 @@ func (g *Gate) handle(s *state, a identity.Actor, ref resource.Ref, act string, 
 	d := s.snap.Decide(policy.Query{Principal: a.Principal, Action: action, Object: o, Context: c})
 	if !d.Allowed {
 		return g.forbidden(a, k, ref, action, d)
+	}
+	if act == "share" {
+		return g.shared(s, a, o, use)
 	}
 	return nil
 }

@@ -98,7 +98,10 @@ type Listing struct {
 
 // Scan prepares a list of up to MaxList records.
 func (g *Gate) Scan(a identity.Actor, opt ListOptions) (*Listing, error) {
-	s := g.state.Load()
+	return g.scan(g.state.Load(), a, opt)
+}
+
+func (g *Gate) scan(s *state, a identity.Actor, opt ListOptions) (*Listing, error) {
 	k, err := s.reg.Kind(opt.Kind)
 	if err != nil {
 		return nil, err
@@ -114,6 +117,13 @@ func (g *Gate) Scan(a identity.Actor, opt ListOptions) (*Listing, error) {
 		return nil, err
 	}
 	return &Listing{At: s.at, g: g, s: s, actor: a, kind: k, opt: opt, after: after}, nil
+}
+
+// Level is the level of the class that a record has in force at the listing's
+// revision; of what is not there the highest.
+func (l *Listing) Level(r resource.Ref) int {
+	level, _ := l.s.snap.Level(r)
+	return level
 }
 
 // Each yields what the actor may read, in the order of tenant and name, and

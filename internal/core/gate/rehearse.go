@@ -34,6 +34,7 @@ type Rehearsal struct {
 	Arrange func(Request) ([]Result, error)                       // the same, as if others had assented
 	Handle  func(identity.Actor, resource.Ref, string, Use) error // asks for an act on data
 	Class   func(resource.Ref) (c policy.Class, there bool)       // the class in force of a record
+	Scan    func(identity.Actor, ListOptions) (*Listing, error)   // lists records
 }
 
 // RehearseData is Rehearse with acts on data.
@@ -66,6 +67,7 @@ func (g *Gate) RehearseData(ctx context.Context, f func(Rehearsal) error) error 
 			Handle: func(a identity.Actor, ref resource.Ref, act string, use Use) error {
 				return g.handle(b.state, a, ref, act, use)
 			},
+			Scan: func(a identity.Actor, opt ListOptions) (*Listing, error) { return g.scan(b.state, a, opt) },
 			Class: func(ref resource.Ref) (policy.Class, bool) {
 				if o := b.state.get(ref.Kind, ref.Tenant, ref.Name); o != nil {
 					return b.state.snap.Class(o), true

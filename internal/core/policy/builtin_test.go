@@ -33,6 +33,9 @@ func TestServicesMayDoNoMore(t *testing.T) {
 		}},
 		{"sites", func(_, kind, verb string) bool { return kind == "Site" && verb == "read" }},
 		{"approvals", func(_, kind, verb string) bool { return kind == "ChangeRequest" && verb == "read" }},
+		{"classes", func(_, kind, verb string) bool {
+			return verb == "read" && slices.Contains([]string{"DataAsset", "DataType", "ThirdPartyDuty", "LegalHold"}, kind)
+		}},
 		{"nobody", func(string, string, string) bool { return false }},
 	} {
 		who := resource.Ref{Kind: "Service", Tenant: "platform", Name: tt.service}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -52,6 +53,25 @@ func actOf(action string) string {
 func (s *Snapshot) Class(o *resource.Object) Class {
 	left := maxLine
 	return s.classOf(o, &left)
+}
+
+// Level is what others take over from a record: that of a class with those that
+// it is part of, that below which no asset of a type is, or that which data have
+// in force; of what is not there the highest. steps is how much was looked at.
+func (s *Snapshot) Level(r resource.Ref) (level, steps int) {
+	x, ok := s.records.get(refUID(r))
+	switch {
+	case !ok:
+		return resource.HighestLevel, 1
+	case x.class != nil:
+		c := s.classNamed(r.Name)
+		return c.Level, 1 + len(c.Names)
+	case x.terms != nil:
+		c := s.classNamed(cmp.Or(x.terms.Class, resource.HighestClass))
+		return c.Level, 1 + len(c.Names)
+	}
+	left := maxLine
+	return s.classOf(x.object, &left).Level, maxLine - left
 }
 
 // highestName is what className says of most records.

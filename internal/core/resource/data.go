@@ -48,6 +48,13 @@ type Asset struct {
 	Region    string // "" = that of the container
 }
 
+// Share is what a record says that gives an asset to somebody else.
+type Share struct {
+	Of                 Ref // the asset
+	Recipient, Purpose string
+	Ends               time.Time
+}
+
 // Hold keeps records of a tenant from being deleted and erased.
 type Hold struct {
 	Tenant       string
@@ -81,6 +88,16 @@ func (k *Kind) Asset(o *Object) *Asset { return k.asset(o) }
 
 // Data reports whether records of the kind are data, or about some.
 func (k *Kind) Data() bool { return k.data }
+
+// Classed reports whether records of the kind are data, or decide the class of
+// some: classes, types and assets.
+func (k *Kind) Classed() bool { return k.classed }
+
+// Share is what o gives away, nil for nothing.
+func (k *Kind) Share(o *Object) *Share { return k.share(o) }
+
+// Shares reports whether records of the kind give data away.
+func (k *Kind) Shares() bool { return k.shares }
 
 // Holds is what o keeps from deletion, nil for nothing.
 func (k *Kind) Holds(o *Object) *Hold {

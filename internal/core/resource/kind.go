@@ -106,8 +106,11 @@ type Kind struct {
 	class    func(*Object) *Class
 	terms    func(*Object) *Terms
 	asset    func(*Object) *Asset
+	share    func(*Object) *Share
 	holds    func(*Object) *Hold
 	data     bool
+	shares   bool
+	classed  bool
 	access   bool
 }
 
@@ -158,7 +161,8 @@ type Behaviour[S any] struct {
 	Terms    func(m *Metadata, s *S) *Terms  // the record is a type of data
 	Asset    func(m *Metadata, s *S) *Asset  // the record is data, or holds them
 
-	Holds func(o *Object) *Hold // keeps other records from deletion; nil = nothing
+	Share func(m *Metadata, s *S) *Share // the record gives an asset away, which it refers to
+	Holds func(o *Object) *Hold          // keeps other records from deletion; nil = nothing
 
 	Quota func(m *Metadata, s *S) Quota // the record is a tenant
 }
@@ -194,8 +198,9 @@ func Define[S any](k Kind, b Behaviour[S]) *Kind {
 	k.disabled = ask(b.Disabled)
 	k.quota = ask(b.Quota)
 	k.class, k.terms, k.asset, k.holds = ask(b.Class), ask(b.Terms), ask(b.Asset), b.Holds
-	k.data = b.Asset != nil
-	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil || b.Class != nil || b.Terms != nil || b.Asset != nil
+	k.share, k.shares, k.data = ask(b.Share), b.Share != nil, b.Asset != nil
+	k.classed = b.Class != nil || b.Terms != nil || b.Asset != nil
+	k.access = b.Cedar != nil || b.Grants != nil || b.Disabled != nil || k.classed
 	return &k
 }
 

@@ -2,6 +2,7 @@ package approvals_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -9,6 +10,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
+	"github.com/dun-sec/dun/internal/kinds/access"
 )
 
 func asset(name, class, more string) string {
@@ -116,5 +118,65 @@ func TestAShareOfWhatNeedsAssentWaits(t *testing.T) {
 	err := put("kind: ThirdPartyDuty\nmetadata: {tenant: platform, name: d}\nspec: {asset: a, recipient: carrier, purpose: serve, duty: d, ends: 2027-01-01T00:00:00Z}\n")
 	if _, ok := errors.AsType[*gate.Waiting](err); !ok {
 		t.Errorf("shared by one: %v", err)
+	}
+}
+
+// TestWhoAsksDoesNotChooseTheCost: what is seen at a glance is refused at once;
+// the rest is looked at when it was approved.
+func TestWhoAsksDoesNotChooseTheCost(t *testing.T) {
+	c := start(t)
+	c.does(op, asset("box", "internal", ""))
+	var changes []gate.Change
+	for i := range 1000 {
+		o := object(t, asset(fmt.Sprintf("in-%04d", i), "", ", container: box"))
+		if changes = append(changes, gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o}); len(changes) == gate.MaxChanges {
+			if _, err := c.Apply(t.Context(), gate.Request{Actor: op, Changes: changes}); err != nil {
+				t.Fatal(err)
+			}
+			changes = nil
+		}
+	}
+	c.does(op, asset("last", "internal", ", container: box"))
+	if _, err := dayzero.Found(t.Context(), c.Gate, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	x := c.asks(op, asset("box", "public", ""))
+	if err := c.approve(ann, x); err != nil {
+		t.Fatal(err)
+	}
+	c.run()
+	if o, err := c.Get(t.Context(), op, ref(x)); err != nil || o.State.(*access.ChangeRequestState).Phase != access.PhaseFailed {
+		t.Errorf("%+v, %v", o.State, err)
+	}
+	c.does(op, asset("first", "internal", ", container: box"))
+	if _, err := c.put(op, asset("box", "public", "")); !fault.Is(err, fault.Conflict) {
+		t.Errorf("what is seen at a glance: %v", err)
+	}
+}
+
+// TestNobodyAssentsToAContainerBelowWhatLiesInIt: it is refused before anybody is
+// asked, and what was approved while the container was empty fails once it is not.
+func TestNobodyAssentsToAContainerBelowWhatLiesInIt(t *testing.T) {
+	c := start(t)
+	c.does(op, asset("box", "internal", ""))
+	c.does(op, asset("in", "internal", ""))
+	if _, err := dayzero.Found(t.Context(), c.Gate, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	x := c.asks(op, asset("box", "public", ""))
+	c.does(op, asset("in", "internal", ", container: box"))
+	if _, err := c.put(op, asset("box", "test", "")); !fault.Is(err, fault.Conflict) {
+		t.Errorf("with what lies in it: %v", err)
+	}
+	if err := c.approve(ann, x); err != nil {
+		t.Fatal(err)
+	}
+	c.run()
+	box, err := c.Get(t.Context(), op, resource.Ref{Kind: "DataAsset", Tenant: "platform", Name: "box"})
+	if err != nil || box.Metadata.Labels[resource.LabelClass] != "internal" {
+		t.Errorf("it was lowered all the same: %v, %v", box, err)
+	}
+	if o, err := c.Get(t.Context(), op, ref(x)); err != nil || o.State.(*access.ChangeRequestState).Phase != access.PhaseFailed {
+		t.Errorf("%+v, %v", o.State, err)
 	}
 }

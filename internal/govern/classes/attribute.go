@@ -43,30 +43,40 @@ func (c checks) differ(names ...string) func(context.Context, *assurance.Evidenc
 	}
 }
 
-// pair asks for one share of two assets of one level.
+// pair asks for one share of two assets of one level, whose types say the same
+// until one attribute of the other's is changed.
 func (c checks) pair(r gate.Rehearsal, e *assurance.Evidence, what string, change func(*data.DataTypeSpec)) error {
-	ref, _, err := c.world(r, nil, "public", "canary")
+	ref, err := c.shared(r)
 	if err != nil {
 		return err
-	}
-	if err := r.Handle(c.me, ref, "share", usual); err != nil {
-		return assurance.NotHeld("what every attribute permits is refused: %s", "所有属性均允许的处理被拒绝:%s", err)
 	}
 	spec := usualType()
-	change(spec)
 	kind := &resource.Object{Kind: "DataType", Version: 1, Metadata: meta("dun-canary-2", ""), Spec: spec}
-	if _, err := r.Arrange(put(c.me, kind, 0)); err != nil {
-		return err
-	}
-	other := &resource.Object{Kind: "DataAsset", Version: 1, Metadata: meta("dun-canary-2", "public"), Spec: &data.DataAssetSpec{
-		Form: "content", What: "file", Type: "dun-canary-2", Owner: canary, OwnerType: "company", Region: "canary",
-	}}
-	_, err = r.Arrange(put(c.me, other, 0))
-	if what == "region of data" { // it cannot even be put there
-		return refused(e, "another "+what, err)
-	}
+	made, err := r.Arrange(put(c.me, kind, 0))
 	if err != nil {
 		return err
+	}
+	other := assetOf("dun-canary-2", "dun-canary-2", "public")
+	if _, err := r.Arrange(put(c.me, other, 0)); err != nil {
+		return err
+	}
+	if err := c.duty(r, c.me, "dun-canary-2", other.Ref(), time.Now().Add(time.Hour), usual); err != nil {
+		return err
+	}
+	for _, of := range []resource.Ref{ref, other.Ref()} {
+		if err := r.Handle(c.me, of, "share", usual); err != nil {
+			return assurance.NotHeld("what every attribute permits is refused: %s", "所有属性均允许的处理被拒绝:%s", err)
+		}
+	}
+	change(spec)
+	if _, err := r.Arrange(put(c.me, kind, made[0].Revision)); err != nil {
+		return err
+	}
+	if what == "region of data" {
+		_, err := r.Arrange(put(c.me, assetOf("dun-canary-3", "dun-canary-2", "public"), 0))
+		if err := refused(e, "an asset put into a region that its type does not name", err); err != nil {
+			return err
+		}
 	}
 	return refused(e, "another "+what, r.Handle(c.me, other.Ref(), "share", usual))
 }
@@ -77,13 +87,12 @@ func (c checks) context(ctx context.Context, e *assurance.Evidence) error {
 		return err
 	}
 	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, _, err := c.world(r, nil, "production-user", "canary")
+		ref, _, err := c.world(r, resource.Platform, nil, "production-user")
 		if err != nil {
 			return err
 		}
-		derived := &resource.Object{Kind: "DataAsset", Version: 1, Metadata: meta("dun-canary-2", "public"), Spec: &data.DataAssetSpec{
-			Form: "content", What: "file", Type: canary, Owner: canary, OwnerType: "company", Region: "canary", Sources: []string{ref.Name},
-		}}
+		derived := assetOf("dun-canary-2", canary, "public")
+		derived.Spec.(*data.DataAssetSpec).Sources = []string{ref.Name}
 		if _, err := r.Arrange(put(c.me, derived, 0)); err != nil {
 			return err
 		}
@@ -92,74 +101,4 @@ func (c checks) context(ctx context.Context, e *assurance.Evidence) error {
 		}
 		return refused(e, "an export of what is derived, labelled public", r.Handle(c.me, derived.Ref(), "export", usual))
 	})
-}
-
-// law tries to do away with what a law keeps.
-func (c checks) law(ctx context.Context, e *assurance.Evidence) error {
-	if err := c.differ("law")(ctx, e); err != nil {
-		return err
-	}
-	away := func(r gate.Rehearsal, ref resource.Ref, rev uint64) error {
-		_, err := r.Arrange(gate.Request{Actor: c.me, Changes: []gate.Change{{Op: gate.Delete, Ref: ref, Revision: rev}}})
-		return err
-	}
-	if err := c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, rev, err := c.world(r, nil, "public", "canary")
-		if err != nil {
-			return err
-		}
-		hold := &resource.Object{Kind: "LegalHold", Version: 1, Metadata: meta(canary, ""), Spec: &data.LegalHoldSpec{Matter: canary, Law: canary, Names: []string{canary}, Kinds: []string{"DataAsset"}}}
-		if _, err := r.Arrange(put(c.me, hold, 0)); err != nil {
-			return err
-		}
-		return refused(e, "a deletion under a hold", away(r, ref, rev))
-	}); err != nil {
-		return err
-	}
-	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		spec := usualType()
-		spec.RetentionMin = resource.Duration(time.Hour)
-		ref, rev, err := c.world(r, spec, "public", "canary")
-		if err != nil {
-			return err
-		}
-		return refused(e, "a deletion before its time", away(r, ref, rev))
-	})
-}
-
-// shares tries to give data away.
-func (c checks) shares(ctx context.Context, e *assurance.Evidence) error {
-	if err := c.differ("third party")(ctx, e); err != nil {
-		return err
-	}
-	if err := c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, _, err := c.world(r, nil, "public", "canary")
-		if err != nil {
-			return err
-		}
-		duty := func(name, recipient string, ends time.Time) error {
-			_, err := r.Arrange(put(c.me, &resource.Object{Kind: "ThirdPartyDuty", Version: 1, Metadata: meta(name, ""), Spec: &data.ThirdPartyDutySpec{
-				Asset: ref.Name, Recipient: recipient, Purpose: "canary", Duty: canary, Ends: ends,
-			}}, 0))
-			return err
-		}
-		if err := duty(canary, "canary", time.Now().Add(time.Hour)); err != nil {
-			return assurance.NotHeld("a share that the type names is refused: %s", "类型所列的共享被拒绝:%s", err)
-		}
-		return refused(e, "a share with whom the type does not name", duty("dun-canary-2", "another", time.Now().Add(time.Hour)))
-	}); err != nil {
-		return err
-	}
-	over := ""
-	if err := c.each(ctx, "ThirdPartyDuty", func(o *resource.Object) {
-		if s := o.Spec.(*data.ThirdPartyDutySpec); over == "" && time.Now().After(s.Ends) {
-			over = o.Ref().String()
-		}
-	}); err != nil {
-		return err
-	}
-	if over != "" {
-		return assurance.NotHeld("%s has ended, and nobody has said that it is done with", "%s 已到期但未结清", over)
-	}
-	return nil
 }

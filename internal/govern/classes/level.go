@@ -8,6 +8,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
+	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/kinds/data"
 )
@@ -39,7 +40,7 @@ func (c checks) everythingIsClassed(ctx context.Context, e *assurance.Evidence) 
 		return assurance.NotHeld("a class that is not there: %s", "分类不存在:%s", lost)
 	}
 	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, _, err := c.world(r, nil, "", "canary")
+		ref, _, err := c.world(r, resource.Platform, nil, "")
 		if err != nil {
 			return err
 		}
@@ -60,12 +61,21 @@ func (c checks) classes(ctx context.Context) (map[string]bool, error) {
 }
 
 func (c checks) each(ctx context.Context, kind string, f func(*resource.Object)) error {
-	l, err := c.g.Scan(c.me, gate.ListOptions{Kind: kind, Tenant: gate.AllTenants, Limit: gate.MaxList})
+	return c.as(ctx, c.me, kind, func(_ *gate.Listing, o *resource.Object) { f(o) })
+}
+
+// all shows the records about data of every class, which no person reads.
+func (c checks) all(ctx context.Context, kind string, f func(*resource.Object)) error {
+	return c.as(ctx, identity.Service(Service), kind, func(_ *gate.Listing, o *resource.Object) { f(o) })
+}
+
+func (c checks) as(ctx context.Context, a identity.Actor, kind string, f func(*gate.Listing, *resource.Object)) error {
+	l, err := c.g.Scan(a, gate.ListOptions{Kind: kind, Tenant: gate.AllTenants, Limit: gate.MaxList})
 	if err != nil {
 		return err
 	}
 	_, err = l.Each(ctx, func(o *resource.Object) bool {
-		f(o)
+		f(l, o)
 		return true
 	})
 	return err
@@ -96,7 +106,7 @@ func (c checks) loweringWaits(ctx context.Context, e *assurance.Evidence) error 
 		return assurance.NotHeld("one operator: who lowers a class is asked by nobody; make a second founder with dun admin founder", "只有一名运营者:降级无人审批;请用 dun admin founder 创建第二位创始人")
 	}
 	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, rev, err := c.world(r, nil, "production-user", "canary")
+		ref, rev, err := c.world(r, resource.Platform, nil, "production-user")
 		if err != nil {
 			return err
 		}
@@ -122,7 +132,7 @@ func (c checks) loweringWaits(ctx context.Context, e *assurance.Evidence) error 
 // levelDecides asks the same before and after a raise.
 func (c checks) levelDecides(ctx context.Context, e *assurance.Evidence) error {
 	return c.g.RehearseData(ctx, func(r gate.Rehearsal) error {
-		ref, rev, err := c.world(r, nil, "public", "canary")
+		ref, rev, err := c.world(r, resource.Platform, nil, "public")
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	_ "embed" // the table
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -120,6 +121,8 @@ func (c checks) ofClass(r gate.Rehearsal, class string) (resource.Ref, error) {
 	o := &resource.Object{Kind: "DataAsset", Version: 1, Metadata: m, Spec: &data.DataAssetSpec{Form: "content", What: "file", Type: canary, Owner: canary, OwnerType: "customer", Region: "cn"}}
 	a := c.me
 	a.ChangeRequest = canary // what is of users' data nobody else's people may read
-	_, err := r.Arrange(put(a, o, 0))
-	return o.Ref(), err
+	if _, err := r.Arrange(put(a, o, 0)); err != nil {
+		return o.Ref(), err
+	}
+	return o.Ref(), c.duty(r, a, "of-"+class, o.Ref(), time.Now().Add(time.Hour), gate.Use{Purpose: canary, Recipient: canary})
 }

@@ -17,7 +17,7 @@ type DataAssetSpec struct {
 	OwnerType string   `json:"ownerType" required:"true" enum:"customer,company" en:"Whose" zh:"归属" help:"customer or company" help_zh:"customer(客户)或 company(公司)"`
 	Region    string   `json:"region,omitempty" max:"32" en:"Region" zh:"所在区域" help:"Where it lies; default that of the container" help_zh:"所在区域;默认同容器"`
 	Location  string   `json:"location,omitempty" max:"512" en:"Location" zh:"位置" help:"Where in the region, as a path or URL" help_zh:"区域内的位置,例如路径或 URL"`
-	Container string   `json:"container,omitempty" format:"name" en:"Container" zh:"容器" help:"Asset that it lies in" help_zh:"其所在的资产"`
+	Container string   `json:"container,omitempty" format:"name" en:"Container" zh:"容器" help:"Asset that it lies in, whose class it has where it has no label; it is never put into one of a lower level, and the container is not lowered below it" help_zh:"其所在的资产;无标签时取容器的分类。不能放入级别更低的容器,容器也不能降到其内容之下"`
 	Sources   []string `json:"sources,omitempty" max:"64" each:"format:'name'" en:"Sources" zh:"来源" help:"Assets that it was made from; it has the highest of their classes" help_zh:"派生自哪些资产;取其中最高的分类"`
 }
 

@@ -24,7 +24,7 @@ type DataTypeSpec struct {
 	Contracts    []Clause          `json:"contracts,omitempty" max:"32" en:"Contracts" zh:"合同约束"`
 	ThirdParties []string          `json:"thirdParties,omitempty" max:"64" each:"max:'128'" en:"Third parties" zh:"第三方" help:"To whom it may be shared; empty = to nobody" help_zh:"可共享给谁;空 = 不可共享"`
 	RetentionMin resource.Duration `json:"retentionMin,omitempty" en:"Kept at least" zh:"最短保留" help:"Default: no minimum" help_zh:"默认:无下限"`
-	RetentionMax resource.Duration `json:"retentionMax,omitempty" en:"Kept at most" zh:"最长保留" help:"Default: no maximum" help_zh:"默认:无上限"`
+	RetentionMax resource.Duration `json:"retentionMax,omitempty" en:"Kept at most" zh:"最长保留" help:"Default: no maximum. What is older is named as drift, unless a legal hold keeps it" help_zh:"默认:无上限。超期者会被列为偏差,受法律保全者除外"`
 }
 
 // Law is what a law asks of a type of data.
@@ -40,7 +40,7 @@ type Clause struct {
 	Party  string     `json:"party" required:"true" max:"128" en:"Party" zh:"缔约方"`
 	Text   string     `json:"text,omitempty" max:"1024" en:"What it asks" zh:"要求"`
 	Forbid []string   `json:"forbid,omitempty" max:"8" each:"enum:'read,process,copy,export,print,share,delete'" en:"Forbids" zh:"禁止的处理"`
-	Due    *time.Time `json:"due,omitempty" en:"Due" zh:"到期" help:"When the duty has to be done, as in deletion after the end" help_zh:"义务的履行期限,例如合同结束后的删除"`
+	Due    *time.Time `json:"due,omitempty" en:"Due" zh:"到期" help:"When the duty has to be done, as in deletion after the end. Later it is named as drift while assets of the type are there and the clause stands" help_zh:"义务的履行期限,例如合同结束后的删除。逾期后,只要仍有此类型的资产且条款仍在,即被列为偏差"`
 }
 
 var lawForm = regexp.MustCompile(`^[\pL\pN][\pL\pN ._()/-]*$`)

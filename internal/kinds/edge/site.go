@@ -37,7 +37,7 @@ type SiteSpec struct {
 	Headers *Headers `json:"headers,omitempty" en:"Response headers" zh:"响应头"`
 	Traffic *Traffic `json:"traffic,omitempty" en:"Traffic" zh:"流量"`
 
-	PassThrough *PassThrough `json:"passThrough,omitempty" en:"Pass-through" zh:"直通" help:"TLS goes to the origins unopened, by its server name; nothing is answered over HTTP" help_zh:"TLS 按服务器名直达源站,不解密;HTTP 不作应答"`
+	PassThrough *PassThrough `json:"passThrough,omitempty" en:"Pass-through" zh:"直通" help:"TLS goes to the origins unopened, by its server name; nothing is answered over HTTP, and nothing is held back by class: a label dun.dev/class is refused" help_zh:"TLS 按服务器名直达源站,不解密;HTTP 不作应答,也不按分类拦截:不能带 dun.dev/class 标签"`
 }
 
 // TLS is how the site is reached over HTTPS. A host that no Certificate of the
@@ -156,7 +156,7 @@ func siteRefs(m *resource.Metadata, s *SiteSpec) []resource.Reference {
 	return []resource.Reference{{Path: "spec.tls.certificate", To: resource.Ref{Kind: "Certificate", Tenant: m.Tenant, Name: s.TLS.Certificate}}}
 }
 
-func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {
+func validateSite(m *resource.Metadata, s *SiteSpec, r *resource.Report) {
 	seen := map[string]bool{}
 	for i, h := range s.Hosts {
 		if seen[h] {
@@ -175,7 +175,7 @@ func validateSite(_ *resource.Metadata, s *SiteSpec, r *resource.Report) {
 	}
 	validateHeaders(s.Headers, r)
 	validateTraffic(s.Traffic, r)
-	validatePassThrough(s, r)
+	validatePassThrough(m, s, r)
 	if l := s.Limits; l != nil {
 		validateLimits(l, r)
 		if l.Body > 1<<30 {

@@ -48,3 +48,30 @@ func TestOptionsOfASiteThatAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAPassThroughSiteHasNoClass: nobody sees what it answers, and the label
+// would promise that something is held back.
+func TestAPassThroughSiteHasNoClass(t *testing.T) {
+	k := Site()
+	for name, tt := range map[string]struct {
+		labels, options string
+		refused         bool
+	}{
+		"labelled":              {", labels: {dun.dev/class: public}", "passThrough: {}", true},
+		"with another label":    {", labels: {team: web}", "passThrough: {}", false},
+		"labelled, and opened":  {", labels: {dun.dev/class: public}", "", false},
+		"of the highest, above": {", labels: {dun.dev/class: production}", "passThrough: {}", true},
+	} {
+		docs, err := resource.ParseYAML([]byte("kind: Site\nmetadata: {tenant: acme, name: s" + tt.labels + "}\nspec:\n  hosts: [a.example]\n  origins: [{url: 'https://127.0.0.1:1'}]\n  " + tt.options + "\n"))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		o, err := k.Decode(docs[0])
+		if err == nil {
+			err = k.Validate(o)
+		}
+		if tt.refused != (err != nil && strings.Contains(err.Error(), "metadata.labels.dun.dev/class")) || !tt.refused && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

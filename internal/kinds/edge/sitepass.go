@@ -18,9 +18,13 @@ type PassThrough struct {
 	Connections   int  `json:"connections,omitempty" min:"1" max:"20000" en:"Connections at once" zh:"并发连接" help:"Of all clients, default 4096" help_zh:"全部客户端合计,默认 4096"`
 }
 
-func validatePassThrough(s *SiteSpec, r *resource.Report) {
+func validatePassThrough(m *resource.Metadata, s *SiteSpec, r *resource.Report) {
 	if s.PassThrough == nil {
 		return
+	}
+	if class := m.Labels[resource.LabelClass]; class != "" {
+		// The label promises that answers above it stay inside, and nobody sees these.
+		r.Add("metadata.labels."+resource.LabelClass, "says up to which class answers leave, and what is passed through is not opened: leave the label or passThrough out", "规定可外发响应的最高分类,而直通流量不解密,无法判断:请去掉该标签或 passThrough")
 	}
 	if s.WAF != nil && s.Mode() != ModeOff {
 		r.Add("spec.waf.mode", "what is passed through is not opened and cannot be judged: leave waf out", "直通流量不会被解密,无法检查:请去掉 waf")
