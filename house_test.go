@@ -166,6 +166,7 @@ var doors = map[string]string{
 	"internal/core/identity/upstream/":            "asks identity providers, over the dialer that it is given",
 	"internal/cli/login.go":                       "the client of the local admin socket",
 	"internal/lab/":                               "the test kit plays clients and origins",
+	"internal/plane/scrub/flood/":                 "a drill connects from a network namespace as a client would",
 	"bench/":                                      "measures",
 	"internal/govern/sites/look.go":               "asks a host for its proof, over the given dialer",
 }

@@ -52,6 +52,8 @@ func (m *matrix) system(id, method, path string) {
 		m.silent("all events", m.as(m.beta, asked("-")))
 	case "usage":
 		mark = "site-of-" + marker
+	case "traffic":
+		mark = "flood-on-" + marker
 	case "explainAccess", "access":
 		asked, mark = with("?action=site.read&record=site/"+marker, ""), `"allowed":true`
 	case "transaction":

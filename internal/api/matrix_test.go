@@ -15,6 +15,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/traffic"
 )
 
 // marker is in the name of the tenant, of its records and in its events; none of
@@ -37,6 +38,9 @@ func newMatrix(t *testing.T) *matrix {
 	m.operator = m.token
 	m.owner, m.beta = m.tenantWithAnn(marker), m.tenantWithAnn("beta")
 	m.api.opt.Usage = book{}
+	m.api.opt.Floods = func() map[resource.Ref]traffic.Live {
+		return map[resource.Ref]traffic.Live{{Kind: protectedKind, Tenant: marker, Name: marker}: {Address: "flood-on-" + marker}}
+	}
 	checks, err := assurance.NewRegistry("n1", m.gate.RecordCheck, time.Now, m.gate.Checks()...)
 	if err != nil {
 		t.Fatal(err)

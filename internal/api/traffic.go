@@ -29,6 +29,9 @@ type trafficItem struct {
 // read, and no others.
 func (a *API) traffic(c *call) error {
 	tenant := c.r.PathValue("tenant")
+	if err := a.opt.Gate.May(c.actor, "usage.read", tenant); err != nil {
+		return fault.New(fault.NotFound, "there is no tenant %q", "租户 %q 不存在", tenant).Because(err)
+	}
 	items, err := Floods(c.r.Context(), a.opt.Gate, a.opt.Floods, c.actor, tenant)
 	if err != nil {
 		return err

@@ -14,6 +14,11 @@ import (
 // netdAt runs a netd over the doors; the channel gives what serve returned.
 func netdAt(t *testing.T, doors ...Door) (*Client, chan error) {
 	t.Helper()
+	return netdWith(t, nil, doors...)
+}
+
+func netdWith(t *testing.T, part *Part, doors ...Door) (*Client, chan error) {
+	t.Helper()
 	ours, theirs, err := pair()
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +29,7 @@ func netdAt(t *testing.T, doors ...Door) (*Client, chan error) {
 	}
 	t.Cleanup(func() { ours.Close(); conn.Close() })
 	done := make(chan error, 1)
-	go func() { done <- newNetd(doors, nil).serve(ours) }()
+	go func() { done <- newNetd(doors, part).serve(ours) }()
 	return &Client{conn: conn}, done
 }
 
@@ -85,7 +90,8 @@ func TestWhoBreaksTheProtocolIsCutOff(t *testing.T) {
 		frame  string
 		rights []byte
 	}{
-		"unknown verb":       {"\x02edgeHTTP", nil},
+		"unknown verb":       {"\x03edgeHTTP", nil},
+		"no name of a map":   {"\x02", nil},
 		"no name":            {"\x01", nil},
 		"an address":         {"\x010.0.0.0:80", nil},
 		"long":               {"\x01" + strings.Repeat("a", maxFrame), nil},
@@ -101,6 +107,36 @@ func TestWhoBreaksTheProtocolIsCutOff(t *testing.T) {
 		if err := <-done; !errors.Is(err, errFrame) {
 			t.Errorf("%s: serve ends with %v", name, err)
 		}
+	}
+}
+
+// TestAPartHandsByName: what it has, any number of times; nothing where there is
+// no part.
+func TestAPartHandsByName(t *testing.T) {
+	part := &Part{Hand: func(name string) (*os.File, error) {
+		switch name {
+		case "settings":
+			return Memo(map[string]int{"a": 7})
+		case "broken":
+			return nil, errors.New("why not")
+		}
+		return nil, unix.EACCES
+	}}
+	c, _ := netdWith(t, part)
+	for range 3 {
+		var got map[string]int
+		if err := c.Read("settings", &got); err != nil || got["a"] != 7 {
+			t.Fatal(got, err)
+		}
+	}
+	for name, want := range map[string]error{"broken": unix.EIO, "passwd": unix.EACCES} {
+		if _, err := c.Hand(name); !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c, _ = netdAt(t)
+	if _, err := c.Hand("settings"); !errors.Is(err, unix.EACCES) {
+		t.Error(err)
 	}
 }
 

@@ -129,12 +129,21 @@ func (g *Generator) Send(ctx context.Context, p Plan, n int, rate float64) (int,
 		done += k
 		if rate > 0 {
 			if ahead := time.Duration(float64(done)/rate*float64(time.Second)) - time.Since(start); ahead > 0 {
-				time.Sleep(ahead)
+				wait(ctx, ahead)
 			}
 		}
 	}
 	after, err := g.sent()
 	return int(after - before), err
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
 }
 
 func (g *Generator) run(frame []byte, n int) error {
