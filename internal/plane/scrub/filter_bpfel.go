@@ -110,24 +110,29 @@ type filterRule struct {
 }
 
 type filterSettings struct {
-	_      structs.HostLayout
-	Layout uint32
-	Bank   uint32
-	Bloom  uint32
-	Flags  uint32
-	Sample uint32
-	Slots  uint32
-	Key    [2]uint64
+	_          structs.HostLayout
+	Layout     uint32
+	Bank       uint32
+	Bloom      uint32
+	Flags      uint32
+	Sample     uint32
+	Slots      uint32
+	Generation uint32
+	Pad        uint32
+	Key        [2]uint64
 }
 
 type filterTotals struct {
-	_         structs.HostLayout
-	Seen      uint64
-	Untouched uint64
-	Sampled   uint64
-	Unsampled uint64
-	Countdown uint32
-	Pad       uint32
+	_          structs.HostLayout
+	Seen       uint64
+	Untouched  uint64
+	Sampled    uint64
+	Unsampled  uint64
+	Dst        [2]uint64
+	Generation uint32
+	Slot       uint32
+	Countdown  uint32
+	Pad        uint32
 }
 
 type filterVerdict struct {
@@ -142,6 +147,7 @@ type filterVerdict struct {
 const (
 	filterMapAllow       = "allow"
 	filterMapAsked       = "asked"
+	filterMapAskedports  = "askedports"
 	filterMapBloom       = "bloom"
 	filterMapBuckets     = "buckets"
 	filterMapBucketsdst  = "bucketsdst"
@@ -220,6 +226,7 @@ type filterProgramSpecs struct {
 type filterMapSpecs struct {
 	Allow       *ebpf.MapSpec `ebpf:"allow"`
 	Asked       *ebpf.MapSpec `ebpf:"asked"`
+	Askedports  *ebpf.MapSpec `ebpf:"askedports"`
 	Bloom       *ebpf.MapSpec `ebpf:"bloom"`
 	Buckets     *ebpf.MapSpec `ebpf:"buckets"`
 	Bucketsdst  *ebpf.MapSpec `ebpf:"bucketsdst"`
@@ -270,6 +277,7 @@ func (o *filterObjects) Close() error {
 type filterMaps struct {
 	Allow       *ebpf.Map `ebpf:"allow"`
 	Asked       *ebpf.Map `ebpf:"asked"`
+	Askedports  *ebpf.Map `ebpf:"askedports"`
 	Bloom       *ebpf.Map `ebpf:"bloom"`
 	Buckets     *ebpf.Map `ebpf:"buckets"`
 	Bucketsdst  *ebpf.Map `ebpf:"bucketsdst"`
@@ -296,6 +304,7 @@ func (m *filterMaps) Close() error {
 	return _FilterClose(
 		m.Allow,
 		m.Asked,
+		m.Askedports,
 		m.Bloom,
 		m.Buckets,
 		m.Bucketsdst,

@@ -45,6 +45,7 @@ func (t *Table) Publish(policies []Policy, opt Options) error {
 	}
 	set := t.set
 	set.Layout, set.Bank, set.Sample = layout, uint32(next), opt.Sample
+	set.Generation++
 	set.Flags &= settingAllow
 	if opt.Proxy {
 		set.Flags |= settingProxy

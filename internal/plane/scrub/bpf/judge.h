@@ -124,6 +124,30 @@ static __always_inline int touch(void *map, void *key, __u64 now, __u64 life)
 	return 1;
 }
 
+/* asked_slot stands before the table of questions: most of what a flood sends
+ * goes to ports that nobody asked from, and is told by four bytes. */
+static __always_inline __u32 asked_slot(__u64 host, __u16 port) { return (port ^ (host >> 32) ^ (host >> 48)) & (ASKED - 1); }
+
+static __always_inline int was_asked(struct packet *p, struct flow *f, __u64 now, __u64 life)
+{
+	__u32 i = asked_slot(p->dst[1], p->dport);
+	__u32 *at = bpf_map_lookup_elem(&askedports, &i);
+	if (!at || !*at || (__u32)(now / FRESH) - *at > life / FRESH + 1)
+		return 0;
+	flow_of(p, f);
+	return touch(&asked, f, now, life);
+}
+
+static __always_inline void ask(struct packet *p, struct flow *f, __u64 now, __u64 life)
+{
+	__u32 i = asked_slot(p->src[1], p->sport);
+	__u32 *at = bpf_map_lookup_elem(&askedports, &i), second = now / FRESH;
+	if (at && *at != second)
+		*at = second;
+	if (!touch(&asked, f, now, life))
+		bpf_map_update_elem(&asked, f, &now, BPF_ANY);
+}
+
 static __always_inline int is_known(struct packet *p, __u64 now)
 {
 	struct denied k = {};

@@ -42,6 +42,7 @@ ARRAY(bucketsout, __u64, SLOTS * VECTORS, 0);
 ARRAY(bucketsdst, __u64, DST_BUCKETS, 0);
 ARRAY(bloom, struct bloom_block, 2 * BLOCKS, 0);
 ARRAY(sketch, struct cells, 1, 0); /* the loader makes it one a CPU */
+ARRAY(askedports, __u32, ASKED, 0);
 PERCPU(counters, struct counts, SLOTS);
 PERCPU(countersout, struct counts, SLOTS);
 PERCPU(total, struct totals, 1);

@@ -102,7 +102,9 @@ static __always_inline int rated(const struct settings *s, struct packet *p, con
 	__u8 v = p->vector & (VECTORS - 1);
 	__u64 each = pol->interval_dst[v], whole = pol->interval[v];
 	__u64 now = bpf_ktime_get_ns() << 4;
-	if (each) {
+	if (each && pol->flags & P_HOST) {
+		whole = whole > each ? whole : each; /* one address: its bucket is the policy's */
+	} else if (each) {
 		__u32 i = keyed(s, p->dst[0], p->dst[1], v | 0x100) & (DST_BUCKETS - 1);
 		__u64 *b = bpf_map_lookup_elem(&bucketsdst, &i);
 		if (b && over(b, each, now))
@@ -121,9 +123,9 @@ static __always_inline int rated(const struct settings *s, struct packet *p, con
 static __always_inline int judge_state(struct xdp_md *ctx, const struct settings *s, struct packet *p, const struct policy *pol, __u32 slot, __u64 now)
 {
 	struct flow f = {};
-	flow_of(p, &f);
 	if (p->vector == V_SYNACK)
-		return touch(&asked, &f, now, 120 * FRESH) ? R_PROVEN : 0;
+		return was_asked(p, &f, now, 60 * FRESH) ? R_PROVEN : 0;
+	flow_of(p, &f);
 	if (p->vector == V_ACK && (p->tcp_flags & (TCP_ACK | TCP_FIN)) == TCP_ACK && cookie_good(ctx, p)) {
 		__u64 at = now & ~REOPENS;
 		bpf_map_update_elem(&proven, &f, &at, BPF_ANY);
@@ -179,8 +181,7 @@ static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, s
 	}
 	if (p->proto == IPPROTO_UDP && !p->fragment) {
 		struct flow f = {};
-		flow_of(p, &f);
-		if (touch(&asked, &f, now, 60 * FRESH))
+		if (was_asked(p, &f, now, 60 * FRESH))
 			return R_PROVEN;
 	}
 	if (pol->rules && by_rule(ctx, p, pol->rules, slot, base))
@@ -245,7 +246,21 @@ int scrub_in(struct xdp_md *ctx)
 		t->untouched++;
 		return XDP_PASS;
 	}
-	struct policy *pol = policy_of(s, p.dst, p.v6, &slot, &base);
+	struct policy *pol;
+	if (t->generation == s->generation && t->dst[0] == p.dst[0] && t->dst[1] == p.dst[1]) {
+		slot = t->slot;
+		base = s->bank & 1 ? s->slots : 0;
+		__u32 i = base + slot;
+		pol = bpf_map_lookup_elem(&policies, &i);
+	} else {
+		pol = policy_of(s, p.dst, p.v6, &slot, &base);
+		if (pol) {
+			t->dst[0] = p.dst[0];
+			t->dst[1] = p.dst[1];
+			t->slot = slot;
+			t->generation = s->generation;
+		}
+	}
 	if (!pol) {
 		t->untouched++;
 		return XDP_PASS;
@@ -308,8 +323,7 @@ static __always_inline int learn(struct packet *p, const struct policy *pol, __u
 		__u16 port = bpf_ntohs(p->sport);
 		if (port < 1024 || form_of(pol, IPPROTO_UDP, port) >= 0)
 			return 0; /* an answer of a service proves nothing */
-		if (!touch(&asked, &f, now, 60 * FRESH))
-			bpf_map_update_elem(&asked, &f, &now, BPF_ANY);
+		ask(p, &f, now, 60 * FRESH);
 		return 0;
 	}
 	if (p->proto != IPPROTO_TCP)
@@ -319,8 +333,7 @@ static __always_inline int learn(struct packet *p, const struct policy *pol, __u
 		return 0;
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		if (!touch(&asked, &f, now, 120 * FRESH))
-			bpf_map_update_elem(&asked, &f, &now, BPF_ANY);
+		ask(p, &f, now, 60 * FRESH);
 		return 0;
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_ACK || touch(&proven, &f, now & ~REOPENS, 0))

@@ -2,7 +2,7 @@
 /* Shapes that the program and ../shape.go share. Change both, and LAYOUT. */
 #pragma once
 
-#define LAYOUT 1
+#define LAYOUT 2
 
 #define SLOTS 1024         /* policies in force, unless the loader asks for more */
 #define SERVICES 8         /* of a policy */
@@ -11,6 +11,7 @@
 #define CELLS 8192         /* of a row; a power of two */
 #define BLOCKS 4096        /* of the bloom filter, 512 bits each; a power of two */
 #define DST_BUCKETS 65536  /* a power of two */
+#define ASKED 4096         /* ports that own hosts asked from, hashed; a power of two */
 #define SNAP 256           /* bytes of a sampled packet at most */
 
 /* What a packet is. The order is that of the closed list of vectors. */
@@ -76,6 +77,8 @@ struct settings {
 	__u32 flags;
 	__u32 sample;        /* one packet in so many; 0 = none */
 	__u32 slots;
+	__u32 generation;    /* of what was published */
+	__u32 pad;
 	__u64 key[2];        /* of the hash, random at load */
 };
 
@@ -89,6 +92,8 @@ struct cells {
 
 struct totals {
 	__u64 seen, untouched, sampled, unsampled;
+	__u64 dst[2];              /* of the last packet, and its policy: a flood has one */
+	__u32 generation, slot;
 	__u32 countdown, pad;
 };
 

@@ -1,0 +1,361 @@
+// Command scrub measures what the filter of the scrubbing centre costs the
+// machine that receives a flood: CPU time a packet of the thread that takes
+// packets from the interface, beside an XDP program that only drops, nftables,
+// and the kernel's SYN proxy alone, in the same run, over a veth pair in network
+// namespaces of its own. Needs root, nft, ip and ethtool.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/dun-sec/dun/internal/plane/scrub"
+	"github.com/dun-sec/dun/internal/plane/scrub/flood"
+)
+
+var (
+	packets = flag.Int("packets", 2_000_000, "of each measurement")
+	rounds  = flag.Int("rounds", 3, "of which the median counts")
+)
+
+const inNamespace = "DUN_BENCH_NETNS"
+
+const server, client = "198.51.100.7", "198.51.100.1"
+
+func main() {
+	flag.Parse()
+	if os.Getenv(inNamespace) == "" {
+		os.Exit(alone())
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// alone runs the program again in a network namespace of its own.
+func alone() int {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inNamespace+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+// link is the pair and what runs on it.
+type link struct {
+	outside string
+	napi    []string // schedstat of the threads that take packets
+	rx      string   // counter of what arrived
+}
+
+func run() error {
+	// The interfaces of this namespace, and not of that which started it.
+	if err := errors.Join(syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""), syscall.Mount("sysfs", "/sys", "sysfs", 0, "")); err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	l := &link{outside: "dun-bench-" + strconv.Itoa(os.Getpid()), rx: "/sys/class/net/dv0/statistics/rx_packets"}
+	defer exec.Command("ip", "netns", "del", l.outside).Run()
+	if err := l.build(); err != nil {
+		return err
+	}
+	fmt.Printf("%s, %d processors, load %s; %d packets a measurement, median of %d\n\n", kernel(), runtime.NumCPU(), load(), *packets, *rounds)
+	fmt.Printf("%-66s %10s %10s %8s\n", "receiver", "ns/packet", "Mpps/core", "x bare")
+	bare, err := l.row("XDP program that only drops, 16 M sources", 0, 1<<24, "udp", l.bare)
+	if err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		name    string
+		sources int
+		vector  string
+		with    func() (func() error, error)
+	}{
+		{"dun: 100 000 denied, 10 000 prefixes, limit of udp; 1 source", 1, "udp", l.filter(scrub.Limit)},
+		{"dun: the same, 16 M sources", 1 << 24, "udp", l.filter(scrub.Limit)},
+		{"nft: ingress, a set of 50 000, drop; 16 M sources", 1 << 24, "udp", l.nftSet},
+		{"dun: SYNs answered by cookies, SYN proxy behind; 16 M sources", 1 << 24, "syn", l.filter(scrub.Challenge)},
+		{"nft: synproxy alone; 16 M sources", 1 << 24, "syn", l.nftProxy},
+	} {
+		if _, err := l.row(x.name, bare, x.sources, x.vector, x.with); err != nil {
+			return fmt.Errorf("%s: %w", x.name, err)
+		}
+	}
+	return nil
+}
+
+func sh(line string) error {
+	args := strings.Fields(line)
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", line, err, out)
+	}
+	return nil
+}
+
+func (l *link) build() error {
+	in := "ip netns exec " + l.outside + " "
+	for _, line := range []string{
+		"ip link set lo up", "ip netns add " + l.outside,
+		"ip link add dv0 address 02:00:00:00:00:07 type veth peer name dv1 address 02:00:00:00:00:01 netns " + l.outside,
+		"ip addr add " + server + "/24 dev dv0", "ip link set dv0 up", in + "ip addr add " + client + "/24 dev dv1", in + "ip link set dv1 up",
+		"ip route add default via " + client, "ip neigh replace " + client + " lladdr 02:00:00:00:00:01 dev dv0",
+		"ethtool -K dv0 gro on", in + "ethtool -K dv1 gro on",
+	} {
+		if err := sh(line); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile("/sys/class/net/dv0/threaded", []byte("1"), 0)
+}
+
+// threads finds the NAPI threads of dv0: they are made when the interface is
+// given to NAPI, and again when a program is attached.
+func (l *link) threads() error {
+	l.napi = nil
+	all, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		b, err := os.ReadFile(p)
+		if err == nil && strings.HasPrefix(string(b), "napi/dv0") {
+			l.napi = append(l.napi, filepath.Join(filepath.Dir(p), "schedstat"))
+		}
+	}
+	if len(l.napi) == 0 {
+		return errors.New("dv0 has no thread of its own")
+	}
+	return nil
+}
+
+func (l *link) spent() (ns float64) {
+	for _, p := range l.napi {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.Fields(string(b))[0], 64)
+		if err == nil {
+			ns += n
+		}
+	}
+	return ns
+}
+
+func (l *link) arrived() float64 {
+	b, err := os.ReadFile(l.rx)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseFloat(strings.TrimSpace(string(b)), 64)
+	return n
+}
+
+// row measures one receiver and prints it.
+func (l *link) row(name string, bare float64, sources int, vector string, with func() (func() error, error)) (float64, error) {
+	undo, err := with()
+	if err != nil {
+		return 0, err
+	}
+	var each []float64
+	for range *rounds {
+		n, err := l.measure(sources, vector)
+		if err != nil {
+			return 0, errors.Join(err, undo())
+		}
+		each = append(each, n)
+	}
+	if err := undo(); err != nil {
+		return 0, err
+	}
+	slices.Sort(each)
+	ns := each[len(each)/2]
+	times := ""
+	if bare > 0 {
+		times = fmt.Sprintf("%.2f", ns/bare)
+	}
+	fmt.Printf("%-66s %10.0f %10.2f %8s\n", name, ns, 1000/ns, times)
+	return ns, nil
+}
+
+func (l *link) measure(sources int, vector string) (float64, error) {
+	if err := l.threads(); err != nil {
+		return 0, err
+	}
+	var spent, got float64
+	err := l.out(func() error {
+		g, err := flood.New("dv1")
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		back, err := g.Receive()
+		if err != nil {
+			return err
+		}
+		defer back.Close()
+		p, err := flood.For(vector, flood.Target{Addr: netip.MustParseAddr(server), From: net.HardwareAddr{2, 0, 0, 0, 0, 1}, To: net.HardwareAddr{2, 0, 0, 0, 0, 7}, Sources: sources})
+		if err != nil {
+			return err
+		}
+		if _, err := g.Send(context.Background(), p, *packets/10, 0); err != nil { // warm
+			return err
+		}
+		spent, got = l.spent(), l.arrived()
+		_, err = g.Send(context.Background(), p, *packets, 0)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	spent, got = l.spent()-spent, l.arrived()-got
+	if got < float64(*packets)/20 {
+		return 0, fmt.Errorf("only %.0f packets arrived", got)
+	}
+	return spent / got, nil
+}
+
+// out runs f on a thread outside.
+func (l *link) out(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		h, err := netns.GetFromName(l.outside)
+		if err == nil {
+			err = netns.Set(h)
+		}
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// bare attaches the program that only drops.
+func (l *link) bare() (func() error, error) {
+	g, err := flood.New("dv0")
+	if err != nil {
+		return nil, err
+	}
+	ifi, err := net.InterfaceByName("dv0")
+	if err != nil {
+		return nil, err
+	}
+	x, err := g.Swallow(ifi.Index)
+	if err != nil {
+		return nil, err
+	}
+	return func() error { return errors.Join(x.Close(), g.Close()) }, nil
+}
+
+// filter attaches ours, filled.
+func (l *link) filter(action scrub.Action) func() (func() error, error) {
+	return func() (func() error, error) {
+		i, err := scrub.Install(scrub.InstallOptions{Interfaces: []string{"dv0"}, Table: "dun_scrub_bench", Slots: 16})
+		if err != nil {
+			return nil, err
+		}
+		i.InstallProxy()
+		t, err := scrub.Take(i.Hand)
+		if err != nil {
+			return nil, err
+		}
+		p := scrub.Policy{Prefixes: []netip.Prefix{netip.MustParsePrefix(server + "/32")}}
+		for v := range p.Action {
+			p.Action[v], p.RatePerAddress[v] = action, 1000
+		}
+		rest := scrub.Policy{Slot: 1}
+		for n := range 9_999 {
+			rest.Prefixes = append(rest.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{203, byte(n >> 8), byte(n), 0}), 24))
+		}
+		if err := t.Publish([]scrub.Policy{p, rest}, scrub.Options{Sample: 256, Proxy: i.Proxied()}); err != nil {
+			return nil, err
+		}
+		var denied []scrub.Denial
+		for range 100_000 {
+			n := rand.Uint32()
+			denied = append(denied, scrub.Denial{Source: netip.PrefixFrom(netip.AddrFrom4([4]byte{100 | byte(n>>24), byte(n >> 16), byte(n >> 8), byte(n)}), 32), Until: scrub.Monotonic() + time.Hour})
+		}
+		if err := t.SetDenied(denied); err != nil {
+			return nil, err
+		}
+		i.Attach()
+		if s := i.State(); s.Interfaces[0].Mode != scrub.ModeNative || s.Proxy != "" {
+			return nil, fmt.Errorf("%+v", s)
+		}
+		return func() error { return errors.Join(t.Close(), i.Close(), scrub.RemoveProxy("dun_scrub_bench")) }, nil
+	}
+}
+
+func nft(rules string) error {
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(rules)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w: %.300s", err, out)
+	}
+	return nil
+}
+
+func (l *link) nftSet() (func() error, error) {
+	var b strings.Builder
+	b.WriteString("table netdev peer {\n set denied { type ipv4_addr; size 65536; elements = { ")
+	seen := map[uint32]bool{}
+	for len(seen) < 50_000 {
+		n := rand.Uint32() | 0x64000000
+		if seen[n] {
+			continue
+		}
+		seen[n] = true
+		fmt.Fprintf(&b, "%d.%d.%d.%d,\n", n>>24, n>>16&255, n>>8&255, n&255)
+	}
+	b.WriteString("} }\n chain in { type filter hook ingress device dv0 priority 0; policy accept;\n ip saddr @denied drop\n udp dport 0-65535 drop\n }\n}\n")
+	return func() error { return sh("nft delete table netdev peer") }, nft(b.String())
+}
+
+func (l *link) nftProxy() (func() error, error) {
+	return func() error { return sh("nft delete table inet peer") }, nft(`table inet peer {
+	chain raw { type filter hook prerouting priority raw; policy accept; iifname dv0 tcp flags syn notrack
+	}
+	chain in { type filter hook input priority 0; policy accept;
+		iifname dv0 ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm
+		iifname dv0 ct state invalid drop
+	}
+}`)
+}
+
+func kernel() string {
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "Linux"
+	}
+	return "Linux " + strings.TrimSpace(string(b))
+}
+
+func load() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "?"
+	}
+	return strings.Fields(string(b))[0]
+}
