@@ -274,4 +274,3 @@ func TestARequestOfAnUnknownBaseIsWithheld(t *testing.T) {
 		}
 	}
 }
-
