@@ -1,0 +1,70 @@
+package classes
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/dun-sec/dun/internal/core/resource"
+)
+
+// Door is one way on which what a record holds could reach somebody who must
+// not have it. Control 1-1 tries each that exists; a later one is one more.
+type Door struct {
+	Name string
+	// Try looks for the marker behind the door as who must not have it.
+	Try func(context.Context, Planted) (Look, error)
+	// Twin does the same as who may, or with what may leave: a probe that finds no
+	// marker there would find none anywhere. Nil = a try that finds the door gone
+	// is an error by itself.
+	Twin func(context.Context, Planted) (Look, error)
+}
+
+// Look is what a try saw.
+type Look struct {
+	Leaked bool
+	Saw    string // in a few words, for the evidence
+}
+
+// Planted is what is looked for.
+type Planted struct {
+	Marker string // in the record's labels; random
+	Ref    resource.Ref
+	First  uint64 // revision that the record was made at
+	Second uint64 // revision in force; what differs is a label with the marker
+
+	request string // of the record's event
+	log     int64  // leaves of the audit log before it
+	refused int64  // leaves of the log of refusals before it; -1 = it is off
+}
+
+// holds reports whether an answer has the needle, as it stands or in base64.
+func holds(answer []byte, needle string) bool {
+	return bytes.Contains(answer, []byte(needle)) || bytes.Contains(plainText(answer), []byte(needle))
+}
+
+// tried goes through the doors and says which let the marker out.
+func tried(ctx context.Context, doors []Door, p Planted, way func(Door) func(context.Context, Planted) (Look, error), note func(door, saw string)) (open, shut []string, err error) {
+	for _, d := range doors {
+		f := way(d)
+		if f == nil {
+			continue
+		}
+		look, err := f(ctx, p)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", d.Name, err)
+		}
+		if look.Leaked {
+			open = append(open, d.Name)
+		} else {
+			shut = append(shut, d.Name)
+		}
+		if note != nil {
+			note(d.Name, look.Saw)
+		}
+	}
+	return open, shut, nil
+}
+
+func tryOf(d Door) func(context.Context, Planted) (Look, error)  { return d.Try }
+func twinOf(d Door) func(context.Context, Planted) (Look, error) { return d.Twin }
