@@ -23,6 +23,7 @@ type Door struct {
 // Look is what a try saw.
 type Look struct {
 	Leaked bool
+	Quiet  bool   // it was refused, and neither leaf nor event tells of it
 	Saw    string // in a few words, for the evidence
 }
 
@@ -43,8 +44,12 @@ func holds(answer []byte, needle string) bool {
 	return bytes.Contains(answer, []byte(needle)) || bytes.Contains(plainText(answer), []byte(needle))
 }
 
-// tried goes through the doors and says which let the marker out.
-func tried(ctx context.Context, doors []Door, p Planted, way func(Door) func(context.Context, Planted) (Look, error), note func(door, saw string)) (open, shut []string, err error) {
+// tally is what came of the tries, by the names of the doors.
+type tally struct{ open, shut, quiet []string }
+
+// tried goes through the doors.
+func tried(ctx context.Context, doors []Door, p Planted, way func(Door) func(context.Context, Planted) (Look, error), note func(door, saw string)) (tally, error) {
+	var out tally
 	for _, d := range doors {
 		f := way(d)
 		if f == nil {
@@ -52,18 +57,21 @@ func tried(ctx context.Context, doors []Door, p Planted, way func(Door) func(con
 		}
 		look, err := f(ctx, p)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", d.Name, err)
+			return out, fmt.Errorf("%s: %w", d.Name, err)
 		}
 		if look.Leaked {
-			open = append(open, d.Name)
+			out.open = append(out.open, d.Name)
 		} else {
-			shut = append(shut, d.Name)
+			out.shut = append(out.shut, d.Name)
+		}
+		if look.Quiet {
+			out.quiet = append(out.quiet, d.Name)
 		}
 		if note != nil {
 			note(d.Name, look.Saw)
 		}
 	}
-	return open, shut, nil
+	return out, nil
 }
 
 func tryOf(d Door) func(context.Context, Planted) (Look, error)  { return d.Try }

@@ -25,7 +25,7 @@ type EgressEnv struct {
 	Serve   http.Handler  // API and console; nil = they are not tried
 	Secrets deposit.Maker // of the access key that tries the API; nil = none does
 	Doors   []Door        // of other parts
-	Leave   []string      // doors of which it is known that nothing tries them yet, for the evidence
+	Untried []string      // doors that nothing tries yet, for the evidence
 	Now     func() time.Time
 
 	// Class of what is planted; "" = production-user. Of another class than
@@ -40,7 +40,8 @@ type EventLog interface {
 	Search(context.Context, events.Query) ([]events.Event, string, error)
 }
 
-const userData = "production-user"
+// UserData is the class of what is planted.
+const UserData = "production-user"
 
 // Egress proves control 1-1 as far as doors are built: a record with a marker,
 // of class production-user, does not leave its tenant by any of them, while the
@@ -48,7 +49,7 @@ const userData = "production-user"
 // joins by one line: of this package below, of another part in EgressEnv.Doors.
 func Egress(env EgressEnv) assurance.Check {
 	if env.Class == "" {
-		env.Class = userData
+		env.Class = UserData
 	}
 	if env.Now == nil {
 		env.Now = time.Now
@@ -81,9 +82,9 @@ func (x *egress) arrives(ctx context.Context) error {
 		return err
 	}
 	defer away()
-	_, shut, err := tried(ctx, x.doors(s), s.Planted, twinOf, nil)
-	if err == nil && len(shut) > 0 {
-		err = fmt.Errorf("what may leave does not come by %s", strings.Join(shut, ", "))
+	seen, err := tried(ctx, x.doors(s), s.Planted, twinOf, nil)
+	if err == nil && len(seen.shut) > 0 {
+		err = fmt.Errorf("what may leave does not come by %s", strings.Join(seen.shut, ", "))
 	}
 	return err
 }
@@ -95,7 +96,7 @@ func (x *egress) stays(ctx context.Context, e *assurance.Evidence) error {
 	}
 	defer away()
 	e.Add("planted", "%s, a label, of class %s; tried at the gate as %s, at API and console as %s, as %s and as nobody", s.Ref, x.env.Class, x.me.Principal, stranger, s.keyName())
-	open, _, err := tried(ctx, x.doors(s), s.Planted, tryOf, func(door, saw string) { e.Add(door, "%s", saw) })
+	seen, err := tried(ctx, x.doors(s), s.Planted, tryOf, func(door, saw string) { e.Add(door, "%s", saw) })
 	if err != nil {
 		return err
 	}
@@ -104,11 +105,14 @@ func (x *egress) stays(ctx context.Context, e *assurance.Evidence) error {
 		return err
 	}
 	e.Add("its own tenant", "%s", own)
-	if len(x.env.Leave) > 0 {
-		e.Add("not tried", "%s", strings.Join(x.env.Leave, "; "))
+	if len(x.env.Untried) > 0 {
+		e.Add("not tried", "%s", strings.Join(x.env.Untried, "; "))
 	}
-	if len(open) > 0 {
-		return assurance.NotHeld("it leaves by %s", "经 %s 流出", strings.Join(open, ", "))
+	if len(seen.open) > 0 {
+		return assurance.NotHeld("it leaves by %s", "经 %s 流出", strings.Join(seen.open, ", "))
+	}
+	if len(seen.quiet) > 0 {
+		return assurance.NotHeld("nothing tells of the try at %s", "经 %s 的尝试未留下任何记录", strings.Join(seen.quiet, ", "))
 	}
 	return x.noted(ctx, s, e)
 }

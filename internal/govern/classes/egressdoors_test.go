@@ -2,6 +2,7 @@ package classes
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -35,7 +36,7 @@ type building struct {
 	inner  http.Handler
 	broken string // method and address at which everybody is taken for who may read it
 	as     resource.Ref
-	token  string
+	paths  []string // of API and console
 }
 
 type noUsage struct{}
@@ -67,6 +68,7 @@ func newBuilding(t *testing.T) *building {
 	}
 	rest := api.New(api.Options{Gate: b.gate, Events: log, Secrets: secrets, Keys: keys, SignIn: store, Usage: noUsage{}, Status: func() any { return nil }})
 	t.Cleanup(func() { pages.Stop(); rest.Stop() })
+	b.paths = append(rest.Paths(), pages.Paths()...)
 	b.inner = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/api/") {
 			rest.ServeHTTP(w, r)
@@ -172,5 +174,189 @@ func TestALeakTurnsTheCheckRed(t *testing.T) {
 	res, err := b.run()
 	if err != nil || res.State != assurance.Failed || res.Reason == nil || res.Reason.En != "it leaves by API watch" || !strings.Contains(res.Reason.Zh, "API watch") {
 		t.Errorf("%+v %v", res, err)
+	}
+}
+
+// elsewhere are the addresses of API and console that show no content of a ban,
+// of events or of the log, and why.
+var elsewhere = map[string]string{
+	"GET /api/v1/-/audit/checkpoint":                  "a hash and a signature",
+	"GET /api/v1/-/audit/check":                       "counts",
+	"GET /api/v1/-/audit/consistency":                 "hashes",
+	"GET /api/v1/-/posture":                           "results of checks",
+	"GET /api/v1/status":                              "the state of the cell",
+	"PUT /api/v1/{tenant}/bans/{name}":                "a change, answered with what was sent",
+	"PATCH /api/v1/{tenant}/bans/{name}":              "a change; of what may not be read it is not found",
+	"DELETE /api/v1/{tenant}/bans/{name}":             "a change",
+	"POST /api/v1/-/transaction":                      "changes",
+	"POST /api/v1/-/posture/{control}/run":            "a result of a check",
+	"POST /api/v1/{tenant}/audit/erase":               "counts",
+	"POST /api/v1/session":                            "a session",
+	"POST /api/v1/enter":                              "a session",
+	"POST /api/v1/join":                               "a certificate",
+	"POST /api/v1/enrol":                              "a session",
+	"GET /":                                           "sites and blocks, by the gate's list and the same search of events",
+	"GET /live":                                       "the first page as it is now",
+	"GET /access":                                     "who may do what; it names no record that the visitor may not read",
+	"GET /account":                                    "the visitor's own sessions",
+	"GET /gallery":                                    "parts of pages",
+	"GET /new/{plural}":                               "an empty form",
+	"GET /sign-ups":                                   "who waits for a tenant",
+	"GET /setup":                                      "the visitor's own proofs",
+	"GET /enter":                                      "a form",
+	"GET /certificates/new":                           "an empty form",
+	"GET /account/app":                                "the visitor's own",
+	"POST /audit/check":                               "counts",
+	"GET /records/{plural}/{tenant}/{name}/delete":    "a question about what was found; a ban that may not be read is not",
+	"GET /records/{plural}/{tenant}/{name}/do/{verb}": "a form of a verb; bans have none",
+}
+
+// TestEveryAddressIsTriedOrSaysWhyNot: an address that is added joins the check,
+// or the list above.
+func TestEveryAddressIsTriedOrSaysWhyNot(t *testing.T) {
+	b := newBuilding(t)
+	mux := http.NewServeMux()
+	var of []string // addresses that show something
+	for _, path := range b.paths {
+		if !strings.Contains(path, " ") || strings.Contains(path, "/assets/") || strings.Contains(path, "sign-") {
+			continue
+		}
+		mux.HandleFunc(path, func(http.ResponseWriter, *http.Request) {})
+		method, at, _ := strings.Cut(path, " ")
+		ofKind := strings.HasPrefix(at, "/api/v1/{tenant}/") && slices.ContainsFunc(b.gate.Registry().All(), func(k *resource.Kind) bool {
+			return k.Name != "Ban" && strings.HasPrefix(at+"/", "/api/v1/{tenant}/"+k.Plural+"/")
+		})
+		if !ofKind && (method == "GET" || strings.HasPrefix(at, "/api/")) {
+			of = append(of, path)
+		}
+	}
+	x := &egress{b.env, identity.Actor{Principal: dayzero.Operator, MFA: true}}
+	x.env.Now = time.Now
+	s, away, err := x.plant(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer away()
+	tried := map[string]bool{}
+	for _, p := range pagesOf(s) {
+		method := "GET"
+		if p.form != "" {
+			method = "POST"
+		}
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://x"+p.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, pattern := mux.Handler(r)
+		if pattern == "" {
+			t.Errorf("%s is served by nothing", p.path)
+		}
+		tried[pattern] = true
+	}
+	for _, path := range of {
+		if short := strings.TrimSuffix(path, "{$}"); !tried[path] && elsewhere[path] == "" && elsewhere[short] == "" {
+			t.Errorf("control 1-1 does not try %s; add it to pagesOf, or say in elsewhere what it shows", path)
+		}
+	}
+}
+
+// TestAHoleInAStreamOfNodesIsNamed opens the records of every tenant to every
+// node by a policy.
+func TestAHoleInAStreamOfNodesIsNamed(t *testing.T) {
+	b := newBuilding(t)
+	o := &resource.Object{Kind: "Policy", Version: 1, Metadata: resource.Metadata{Tenant: resource.Platform, Name: "hole"}, Spec: map[string]any{"cedar": `permit (principal is Node, action == Action::"ban.read", resource);`}}
+	b.approve(gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o})
+	res, err := b.run()
+	if err != nil || res.State != assurance.Failed || res.Reason.En != "it leaves by stream of a node" {
+		t.Errorf("%+v %v", res, err)
+	}
+}
+
+// TestWhatACrashLeftGoesFirst: a try that was cut leaves people and records;
+// nothing of them is there when the next one ends.
+func TestWhatACrashLeftGoesFirst(t *testing.T) {
+	b := newBuilding(t)
+	x := &egress{b.env, identity.Actor{Principal: dayzero.Operator, MFA: true}}
+	x.env.Now = time.Now
+	s, _, err := x.plant(t.Context(), UserData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.left(); len(got) < 7 {
+		t.Fatalf("only %v", got)
+	}
+	if res, err := b.run(); err != nil || res.State != assurance.Proved {
+		t.Errorf("%+v %v", res, err)
+	}
+	if got := b.left(); !slices.Equal(got, []string{"Tenant platform/dun-canary"}) {
+		t.Errorf("left behind: %v", got)
+	}
+	if _, err := b.gate.Authenticate(s.tokens[owner]); err == nil {
+		t.Error("who tried is signed in still")
+	}
+}
+
+// TestOtherDoorsJoin: what another part hands in is tried, named and held to
+// its twin.
+func TestOtherDoorsJoin(t *testing.T) {
+	give := func(l Look) func(context.Context, Planted) (Look, error) {
+		return func(context.Context, Planted) (Look, error) { return l, nil }
+	}
+	for what, tt := range map[string]struct {
+		try, twin Look
+		state     assurance.State
+		says      string
+	}{
+		"shut":  {Look{Saw: "403"}, Look{Leaked: true}, assurance.Proved, ""},
+		"open":  {Look{Leaked: true}, Look{Leaked: true}, assurance.Failed, "it leaves by a window"},
+		"quiet": {Look{Quiet: true}, Look{Leaked: true}, assurance.Failed, "nothing tells of the try at a window"},
+		"blind": {Look{}, Look{}, "", "what may leave does not come by a window"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBuilding(t)
+			b.env.Serve, b.env.Secrets = nil, nil // the rest has tests of its own
+			b.env.Doors = []Door{{Name: "a window", Try: give(tt.try), Twin: give(tt.twin)}}
+			res, err := b.run()
+			said := ""
+			if err != nil {
+				said = err.Error()
+			} else if res.Reason != nil {
+				said = res.Reason.En
+			}
+			if res.State != tt.state || !strings.Contains(said, tt.says) {
+				t.Errorf("%s %q", res.State, said)
+			}
+		})
+	}
+}
+
+// approve makes a change that two founders want.
+func (b *building) approve(c gate.Change) {
+	b.t.Helper()
+	_, err := b.gate.Apply(b.t.Context(), gate.Request{Actor: identity.Actor{Principal: dayzero.Operator, MFA: true}, Changes: []gate.Change{c}})
+	w, ok := errors.AsType[*gate.Waiting](err)
+	if !ok {
+		b.t.Fatal(err)
+	}
+	ann := identity.Actor{Principal: resource.Ref{Kind: "User", Tenant: resource.Platform, Name: "ann"}, MFA: true}
+	if _, err := b.gate.Apply(b.t.Context(), gate.Request{Actor: ann, Changes: []gate.Change{{Op: gate.Act, Ref: w.Request, Verb: "approve", Revision: w.Revision}}}); err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- approvals.Run(ctx, approvals.Options{Gate: b.gate, Clock: clock.New(), Log: slog.New(slog.DiscardHandler)})
+	}()
+	for late := time.Now().Add(lab.Wait); ; <-time.After(5 * time.Millisecond) {
+		if _, err := b.gate.Get(b.t.Context(), ann, c.Ref); err == nil {
+			break
+		}
+		if time.Now().After(late) {
+			b.t.Fatal("what was approved is not carried out")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		b.t.Fatal(err)
 	}
 }

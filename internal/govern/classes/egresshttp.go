@@ -31,7 +31,7 @@ type caller struct {
 
 // by is a caller with a session, as a program and as a browser has it.
 func (s *stage) by(who resource.Ref) caller {
-	return caller{name: who.Kind + " " + who.Tenant + "/" + who.Name, sign: func(r *http.Request, _ []byte) error {
+	return caller{name: map[bool]string{true: "its own tenant", false: "another tenant"}[who == owner], sign: func(r *http.Request, _ []byte) error {
 		r.Header.Set("Authorization", "Bearer "+s.tokens[who])
 		r.AddCookie(&http.Cookie{Name: "__Host-dun", Value: s.tokens[who]})
 		return nil
@@ -42,7 +42,7 @@ func (s *stage) by(who resource.Ref) caller {
 func (s *stage) outsiders() []caller {
 	out := []caller{s.by(stranger), {name: "nobody", sign: func(*http.Request, []byte) error { return nil }}}
 	if s.keyID != "" {
-		out = append(out, caller{name: "key", api: true, sign: func(r *http.Request, body []byte) error {
+		out = append(out, caller{name: "its key", api: true, sign: func(r *http.Request, body []byte) error {
 			return sigv4.Sign(r, s.keyID, s.keySecret, body, time.Now())
 		}})
 	}
@@ -60,7 +60,7 @@ func (x *egress) httpDoors(s *stage) []Door {
 		if !p.operators {
 			d.Twin = func(ctx context.Context, _ Planted) (Look, error) {
 				a, err := x.ask(ctx, s, p, s.by(owner))
-				return Look{a.found, fmt.Sprint(a.status)}, err
+				return Look{Leaked: a.found, Saw: fmt.Sprint(a.status)}, err
 			}
 		}
 		out = append(out, d)
@@ -89,6 +89,8 @@ func (x *egress) outside(ctx context.Context, s *stage, p page) (Look, error) {
 		if a.found {
 			out.Leaked = true
 			word += " with the marker"
+		} else if a.status == http.StatusOK {
+			word += " without it"
 		}
 		saw = append(saw, word)
 	}
