@@ -120,6 +120,7 @@ func (b *building) left() []string {
 }
 
 func TestEachDoorIsTriedAndNothingIsLeft(t *testing.T) {
+	t.Parallel()
 	b := newBuilding(t)
 	for range 2 {
 		res, err := b.run()
@@ -138,6 +139,7 @@ func TestEachDoorIsTriedAndNothingIsLeft(t *testing.T) {
 
 // TestEachPageThatLeaksIsNamed breaks API and console one address at a time.
 func TestEachPageThatLeaksIsNamed(t *testing.T) {
+	t.Parallel()
 	b := newBuilding(t)
 	x := &egress{b.env, identity.Actor{Principal: dayzero.Operator, MFA: true}}
 	x.env.Now = time.Now
@@ -168,6 +170,7 @@ func TestEachPageThatLeaksIsNamed(t *testing.T) {
 }
 
 func TestALeakTurnsTheCheckRed(t *testing.T) {
+	t.Parallel()
 	b := newBuilding(t)
 	b.as = owner
 	b.broken = "GET /api/v1/dun-canary/bans?watch="
@@ -214,6 +217,7 @@ var elsewhere = map[string]string{
 // TestEveryAddressIsTriedOrSaysWhyNot: an address that is added joins the check,
 // or the list above.
 func TestEveryAddressIsTriedOrSaysWhyNot(t *testing.T) {
+	t.Parallel()
 	b := newBuilding(t)
 	mux := http.NewServeMux()
 	var of []string // addresses that show something
@@ -263,6 +267,7 @@ func TestEveryAddressIsTriedOrSaysWhyNot(t *testing.T) {
 // TestAHoleInAStreamOfNodesIsNamed opens the records of every tenant to every
 // node by a policy.
 func TestAHoleInAStreamOfNodesIsNamed(t *testing.T) {
+	t.Parallel()
 	b := newBuilding(t)
 	o := &resource.Object{Kind: "Policy", Version: 1, Metadata: resource.Metadata{Tenant: resource.Platform, Name: "hole"}, Spec: map[string]any{"cedar": `permit (principal is Node, action == Action::"ban.read", resource);`}}
 	b.approve(gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o})
@@ -275,6 +280,7 @@ func TestAHoleInAStreamOfNodesIsNamed(t *testing.T) {
 // TestWhatACrashLeftGoesFirst: a try that was cut leaves people and records;
 // nothing of them is there when the next one ends.
 func TestWhatACrashLeftGoesFirst(t *testing.T) {
+	t.Parallel()
 	b := newBuilding(t)
 	x := &egress{b.env, identity.Actor{Principal: dayzero.Operator, MFA: true}}
 	x.env.Now = time.Now
@@ -299,6 +305,7 @@ func TestWhatACrashLeftGoesFirst(t *testing.T) {
 // TestOtherDoorsJoin: what another part hands in is tried, named and held to
 // its twin.
 func TestOtherDoorsJoin(t *testing.T) {
+	t.Parallel()
 	give := func(l Look) func(context.Context, Planted) (Look, error) {
 		return func(context.Context, Planted) (Look, error) { return l, nil }
 	}
@@ -313,6 +320,7 @@ func TestOtherDoorsJoin(t *testing.T) {
 		"blind": {Look{}, Look{}, "", "what may leave does not come by a window"},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			b := newBuilding(t)
 			b.env.Serve, b.env.Secrets = nil, nil // the rest has tests of its own
 			b.env.Doors = []Door{{Name: "a window", Try: give(tt.try), Twin: give(tt.twin)}}
