@@ -121,7 +121,8 @@ type cell struct {
 	detect *detect.Detector
 
 	challenges   *challenges.Set // of ACME authorities
-	canaryOrigin canaryOrigin
+	canaryOrigin canaryOrigin    // and log: what control 1-1 tries with
+	log          logWatch
 	verdicts     *verdicts.Set // automatic bans, repaired between nodes
 	drain        *drain
 	kept         *keptKeys
@@ -145,6 +146,8 @@ func Up(ctx context.Context, opt Options) (err error) {
 		opt.Now = time.Now
 	}
 	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now), verdicts: verdicts.New(verdicts.Options{}), drain: newDrain()}
+	c.opt.Log = tapped(opt.Log, &c.log)
+	opt = c.opt
 	var stop closers
 	defer func() {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -322,7 +325,7 @@ func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, er
 	if door, ok := address(c.doors.console); ok {
 		list = append(list, formsOverTLS(door), loginOverTLS(door), c.keysAtTheDoor(g, door))
 	}
-	var outlets []classes.Door
+	outlets := []classes.Door{c.logDoor(), c.metricsDoor()}
 	untried := []string{"the edge: listen.edgeHTTP is off", "bastion, objects, SQL and backup are not built yet"}
 	if door, ok := address(c.doors.edgeHTTP); ok {
 		secure, _ := address(c.doors.edgeHTTPS)

@@ -12,6 +12,9 @@ import (
 // not have it. Control 1-1 tries each that exists; a later one is one more.
 type Door struct {
 	Name string
+	// Begin, where it is set, is called before the marker is anywhere, and what it
+	// returns when it is gone: for what comes by itself and is not asked for.
+	Begin func(Planted) (end func())
 	// Try looks for the marker behind the door as who must not have it.
 	Try func(context.Context, Planted) (Look, error)
 	// Twin does the same as who may, or with what may leave: a probe that finds no

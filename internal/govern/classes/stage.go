@@ -72,7 +72,11 @@ func made(ref resource.Ref, labels map[string]string, spec any) gate.Change {
 // plant makes those who try, a record and an event of it, and returns what
 // takes all of it away. What a try that was cut left goes first.
 func (x *egress) plant(ctx context.Context, class string) (*stage, func(), error) {
+	var ends []func()
 	away := func() {
+		for _, end := range ends {
+			end()
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		// What stays behind ends by itself, or is taken away by the next try.
@@ -85,6 +89,11 @@ func (x *egress) plant(ctx context.Context, class string) (*stage, func(), error
 	s.Marker = "marker-" + id.Random(16)
 	s.Ref = resource.Ref{Kind: "Ban", Tenant: canaryTenant, Name: Mark + id.Random(10)}
 	s.request = id.Request(x.env.Now(), 1)
+	for _, d := range x.env.Doors {
+		if d.Begin != nil {
+			ends = append(ends, d.Begin(s.Planted))
+		}
+	}
 	if err := x.people(ctx, s); err != nil {
 		away()
 		return nil, nil, err
@@ -98,20 +107,18 @@ func (x *egress) plant(ctx context.Context, class string) (*stage, func(), error
 
 // people makes the owner, the stranger and two nodes, and signs them in.
 func (x *egress) people(ctx context.Context, s *stage) error {
-	var changes []gate.Change
-	for _, t := range []string{canaryTenant, otherTenant} {
-		ref := resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: t}
-		if _, err := x.env.Gate.Get(ctx, x.service(), ref); fault.Is(err, fault.NotFound) {
-			changes = append(changes, made(ref, nil, &system.TenantSpec{Title: "Canary of the checks"}))
-		} else if err != nil {
-			return err
-		}
+	tenant := func(name string) gate.Change {
+		return made(resource.Ref{Kind: "Tenant", Tenant: resource.Platform, Name: name}, nil, &system.TenantSpec{Title: "Canary of the checks"})
 	}
-	changes = append(changes,
+	if _, err := x.apply(ctx, tenant(canaryTenant)); err != nil && !fault.Is(err, fault.Conflict) { // other checks made it
+		return err
+	}
+	changes := []gate.Change{
+		tenant(otherTenant),
 		made(owner, nil, &access.UserSpec{}), made(stranger, nil, &access.UserSpec{}),
 		made(placed, nil, &system.NodeSpec{Roles: []string{"edge"}, Tenants: []string{canaryTenant}}),
 		made(astray, nil, &system.NodeSpec{Roles: []string{"edge"}, Tenants: []string{otherTenant}}),
-	)
+	}
 	if x.env.Secrets != nil {
 		changes = append(changes, made(key, nil, &access.AccessKeySpec{User: checkName}))
 	}
