@@ -187,6 +187,7 @@ var elsewhere = map[string]string{
 	"GET /api/v1/-/audit/check":                       "counts",
 	"GET /api/v1/-/audit/consistency":                 "hashes",
 	"GET /api/v1/-/posture":                           "results of checks",
+	"GET /api/v1/{tenant}/traffic":                    "counters of protected addresses, of those whose records the visitor may read",
 	"GET /api/v1/status":                              "the state of the cell",
 	"PUT /api/v1/{tenant}/bans/{name}":                "a change, answered with what was sent",
 	"PATCH /api/v1/{tenant}/bans/{name}":              "a change; of what may not be read it is not found",
