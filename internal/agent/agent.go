@@ -120,10 +120,12 @@ type cell struct {
 	scrub  *scrubber // nil = the configuration names no interface
 	detect *detect.Detector
 
-	challenges *challenges.Set // of ACME authorities
-	verdicts   *verdicts.Set   // automatic bans, repaired between nodes
-	drain      *drain
-	kept       *keptKeys
+	challenges   *challenges.Set // of ACME authorities
+	canaryOrigin canaryOrigin    // and log: what control 1-1 tries with
+	log          logWatch
+	verdicts     *verdicts.Set // automatic bans, repaired between nodes
+	drain        *drain
+	kept         *keptKeys
 
 	up atomic.Bool // all of the above is set
 
@@ -144,6 +146,8 @@ func Up(ctx context.Context, opt Options) (err error) {
 		opt.Now = time.Now
 	}
 	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now), verdicts: verdicts.New(verdicts.Options{}), drain: newDrain()}
+	c.opt.Log = tapped(opt.Log, &c.log)
+	opt = c.opt
 	var stop closers
 	defer func() {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -227,7 +231,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 func (c *cell) edgeOptions() edge.Options {
 	var ignored resource.Report // Complete has checked them
 	return edge.Options{
-		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.dialer().For, Events: c.events, Mask: events.Mask, Verdicts: c.verdicts,
+		Node: nodeName, NodeID: nodeID, Issuer: c.keys.CA, Keys: c.openKey, Challenges: c.challenges, Dial: c.canaryOrigin.before(c.dialer().For), Events: c.events, Mask: events.Mask, Verdicts: c.verdicts,
 		TrustedProxies: networks(&ignored, "", c.opt.Config.Edge.TrustedProxies), ProxyProtocol: networks(&ignored, "", c.opt.Config.Edge.ProxyProtocol),
 		TempDir: c.dir.File("run"), Log: c.opt.Log.With("part", "edge"), Now: c.opt.Now,
 	}
@@ -316,17 +320,22 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 }
 
 // checks is the explicit list of what proves the controls on this machine.
-func (c *cell) checks(g *gate.Gate) (*assurance.Registry, error) {
+func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, error) {
 	list := g.Checks()
 	if door, ok := address(c.doors.console); ok {
 		list = append(list, formsOverTLS(door), loginOverTLS(door), c.keysAtTheDoor(g, door))
 	}
+	outlets := []classes.Door{c.logDoor(), c.metricsDoor()}
+	untried := []string{"the edge: listen.edgeHTTP is off", "bastion, objects, SQL and backup are not built yet"}
 	if door, ok := address(c.doors.edgeHTTP); ok {
 		secure, _ := address(c.doors.edgeHTTPS)
-		list = append(list, c.edge.Checks(edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses})...)
+		env := edge.CheckEnv{Gate: g, Events: c.events, Door: door, Secure: secure, Doors: c.doors.addresses}
+		list = append(list, c.edge.Checks(env)...)
+		outlets = append(outlets, c.edgeDoor(env))
+		untried[0] = "the edges of other nodes"
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
-	list = append(list, classes.Egress(classes.EgressEnv{Gate: g, Events: c.events, Founder: dayzero.Operator}))
+	list = append(list, classes.Egress(classes.EgressEnv{Gate: g, Events: c.events, Founder: dayzero.Operator, Serve: faces, Secrets: c.secrets, Doors: outlets, Untried: untried, Now: c.opt.Now}))
 	list = append(list, classes.Checks(g, dayzero.Operator)...)
 	list = append(list, approvals.AccessChecks(g, dayzero.Operator, c.opt.Now)...)
 	list = append(list, releases.Check(g, dayzero.Operator, c.opt.Now))

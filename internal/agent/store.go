@@ -109,7 +109,7 @@ func (c *cell) attach(f *face) error {
 	if err != nil {
 		return err
 	}
-	checks, err := c.checks(g)
+	checks, err := c.checks(g, f)
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,17 @@ func (s *spec) mount(a *API, o operation) {
 	})
 }
 
+// methodsOf lists the methods of a path.
+func methodsOf(item *huma.PathItem) []string {
+	var out []string
+	for method, op := range map[string]*huma.Operation{"GET": item.Get, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete, "POST": item.Post} {
+		if op != nil {
+			out = append(out, method)
+		}
+	}
+	return out
+}
+
 func pathParams(path string) []string {
 	var out []string
 	for part := range strings.SplitSeq(path, "/") {

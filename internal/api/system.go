@@ -262,10 +262,8 @@ func (l *lateWriter) Write(b []byte) (int, error) {
 func (a *API) Paths() []string {
 	var out []string
 	for path, item := range a.spec.api.OpenAPI().Paths {
-		for method, op := range map[string]any{"GET": item.Get, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete, "POST": item.Post} {
-			if op != nil {
-				out = append(out, method+" "+path)
-			}
+		for _, method := range methodsOf(item) {
+			out = append(out, method+" "+path)
 		}
 	}
 	slices.Sort(out)

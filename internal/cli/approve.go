@@ -136,6 +136,7 @@ func (a *app) decide(verb, short string, then func(context.Context, *client, *re
 		if err != nil {
 			return err
 		}
+		a.tellWithheld(o)
 		_, err = c.do(cmd.Context(), request{
 			method: http.MethodPost, path: recordPath(k, tenant, args[0]) + "/" + verb, body: map[string]string{"reason": reason}, contentType: "application/json",
 			query: url.Values{"revision": {strconv.FormatUint(o.Metadata.Revision, 10)}}, header: reasonHeader(reason),
@@ -146,6 +147,22 @@ func (a *app) decide(verb, short string, then func(context.Context, *client, *re
 		return then(cmd.Context(), c, k, tenant, args[0])
 	}
 	return cmd
+}
+
+// tellWithheld says that somebody decides without having seen what is asked for.
+func (a *app) tellWithheld(o *resource.Object) {
+	tree, err := resource.Tree(o)
+	if err != nil {
+		return // what cannot be encoded was not decoded either
+	}
+	spec, _ := tree["spec"].(map[string]any)
+	changes, _ := spec["changes"].([]any)
+	for _, x := range changes {
+		if c, _ := x.(map[string]any); c["withheld"] == true {
+			fmt.Fprintln(a.opt.Err, text.T("what is asked for is withheld: you may not read every record that the request is about", "请求的内容已隐去:您无权查看该请求涉及的全部记录").In(a.lang))
+			return
+		}
+	}
 }
 
 // carriedOut is how long dun approve waits for what it set off.

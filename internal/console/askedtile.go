@@ -15,7 +15,7 @@ func (v *visit) askedTile() (tile, bool) {
 		if !v.c.opt.Gate.AsksAssent(k.Name) {
 			continue
 		}
-		p, err := v.c.opt.Gate.List(v.r.Context(), v.actor, gate.ListOptions{Kind: k.Name, Tenant: gate.AllTenants, Limit: gate.MaxPage})
+		p, err := v.c.opt.Gate.List(v.r.Context(), v.actor, gate.ListOptions{Kind: k.Name, Tenant: gate.AllTenants, Limit: gate.MaxPage, Outline: true})
 		if err != nil {
 			return tile{}, false
 		}

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,6 +77,7 @@ type Console struct {
 	opt     Options
 	assets  map[string]asset
 	handler http.Handler
+	paths   []string
 	knocks  knocks
 	streams places
 	pulses  pulses
@@ -100,7 +102,7 @@ func New(opt Options) (*Console, error) {
 	}
 	c := &Console{opt: opt, assets: files, beat: standardBeat(), seal: newSealer()}
 	c.life, c.stop = context.WithCancel(context.Background())
-	mux := http.NewServeMux()
+	mux := &routes{ServeMux: http.NewServeMux()}
 	mux.HandleFunc("GET /assets/{hash}/{name}", c.asset)
 	mux.HandleFunc("GET /enter", c.open(c.showEnter))
 	mux.HandleFunc("POST /enter", c.open(c.enter))
@@ -129,9 +131,24 @@ func New(opt Options) (*Console, error) {
 	cross.SetDenyHandler(c.open(func(*visit) error {
 		return fault.New(fault.Forbidden, "this form was sent from another site", "此表单来自其他网站")
 	}))
-	c.handler = cross.Handler(mux)
+	c.handler, c.paths = cross.Handler(mux), mux.paths
 	return c, nil
 }
+
+// routes keeps in mind what is served.
+type routes struct {
+	*http.ServeMux
+	paths []string
+}
+
+// HandleFunc shadows that of the mux.
+func (r *routes) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
+	r.paths = append(r.paths, pattern)
+	r.ServeMux.HandleFunc(pattern, h)
+}
+
+// Paths lists method and path of everything that is served, for tests.
+func (c *Console) Paths() []string { return slices.Sorted(slices.Values(c.paths)) }
 
 // Stop ends the streams, so that a server that shuts down need not wait for
 // readers who never go.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -140,13 +141,23 @@ func labelOf(docs map[string]resource.FieldDoc, path string) (label, help text.T
 	return text.T(strings.Join(en, " · "), strings.Join(zh, " · ")), help
 }
 
+// labelsOf lists a record's labels: its class of data is one of them.
+func labelsOf(o *resource.Object) []fieldRow {
+	var out []fieldRow
+	for _, name := range slices.Sorted(maps.Keys(o.Metadata.Labels)) {
+		out = append(out, fieldRow{path: "metadata.labels." + name, label: text.T("Label "+name, "标签 "+name), value: o.Metadata.Labels[name]})
+	}
+	return out
+}
+
 // changesOf lists what moved between two versions; either may be nil.
 func changesOf(k *resource.Kind, before, after *resource.Object) ([]changeRow, error) {
 	read := func(o *resource.Object) ([]fieldRow, error) {
 		if o == nil {
 			return nil, nil
 		}
-		return fieldsOf(k, o)
+		fields, err := fieldsOf(k, o)
+		return append(labelsOf(o), fields...), err
 	}
 	old, err := read(before)
 	if err != nil {

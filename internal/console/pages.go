@@ -12,7 +12,7 @@ import (
 
 // pages lists what whoever is signed in may ask for. Each page asks policy for
 // what it shows.
-func (c *Console) pages(mux *http.ServeMux) {
+func (c *Console) pages(mux *routes) {
 	for pattern, h := range map[string]func(*visit) error{
 		"GET /records/{plural}": c.list, "GET /new/{plural}": c.create, "POST /new/{plural}": c.create,
 		"POST /bulk/{plural}": c.bulk, "POST /views/{plural}": c.saveView,

@@ -598,7 +598,7 @@ func askedCard(v *visit, x askedRow) templ.Component {
 			ctx = templ.InitializeContext(ctx)
 			switch {
 			case x.Hidden:
-				templ_7745c5c3_Err = part.Empty(v.t("You may not read this record.", "您无权查看此记录。")).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = part.Empty(v.t("Withheld: you may not read every record that this request is about.", "内容已隐去:您无权查看该请求涉及的全部记录。")).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -34,7 +34,7 @@ func (c *Console) search(v *visit) error {
 	left, end, all := searchRecords, time.Now().Add(lookFor), true
 	if len(words) > 1 && len(words) <= 256 {
 		for _, k := range c.opt.Gate.Registry().All() {
-			l, err := c.opt.Gate.Scan(v.actor, gate.ListOptions{Kind: k.Name, Tenant: gate.AllTenants, Limit: gate.MaxList})
+			l, err := c.opt.Gate.Scan(v.actor, gate.ListOptions{Kind: k.Name, Tenant: gate.AllTenants, Limit: gate.MaxList, Outline: true})
 			if err != nil {
 				continue // who may not read the kind finds nothing in it
 			}

@@ -54,6 +54,16 @@ func TestTheControlsOfARealCell(t *testing.T) {
 	site("https://192.0.2.1")
 	dun(0, "8.5-1  proved|3 of 3 names", "posture", "run", "8.5-1")
 	dun(0, "8.5-3  proved", "posture", "run", "8.5-3")
+	dun(0, "1-1  proved|stream of a node|API record: another tenant 404, nobody 401, its key 404|console YAML: another tenant 404|log of the process: |none with the marker|metrics: |edge: an answer of class production-user through a site of class public: 403, and an event|not tried|name the record", "posture", "run", "1-1")
+	hole := filepath.Join(t.TempDir(), "hole.yaml") // somebody opens every tenant's bans to every node
+	if err := os.WriteFile(hole, []byte("kind: Policy\nmetadata: {tenant: platform, name: hole}\nspec: {cedar: 'permit (principal is Node, action == Action::\"ban.read\", resource);'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dun(0, "", "apply", "-f", hole)
+	dun(20, "1-1 does not hold: it leaves by stream of a node", "posture", "run", "1-1")
+	dun(20, "经 stream of a node 流出", "--lang", "zh", "posture", "run", "1-1")
+	dun(0, "", "delete", "policy", "hole")
+	dun(0, "1-1  已证明", "--lang", "zh", "posture", "run", "1-1")
 	dun(0, "4.1-2  proved|two live, a third refused|a wrong secret|refused|the same write again|rotation", "posture", "run", "4.1-2")
 	site("http://192.0.2.1") // somebody takes the s away
 	dun(20, "8.5-3  failed|in clear|platform/shop", "posture", "run", "8.5-3")

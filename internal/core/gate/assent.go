@@ -36,6 +36,9 @@ type Approvals interface {
 	Judge(v View, a identity.Actor, o *resource.Object, c *Change, at time.Time) error
 	// Changes reads back what a record asks for, whatever became of it.
 	Changes(v View, o *resource.Object) ([]Change, error)
+	// Withhold is a record without the content of what it asks for, and without
+	// what was concluded from it, marked as such. The record itself stays.
+	Withhold(o *resource.Object) *resource.Object
 	// Plan reads an approved record back, or says why it may not run now.
 	Plan(v View, o *resource.Object, at time.Time) (Approved, error)
 }

@@ -163,7 +163,7 @@ func (b *Book) Leaves(ctx context.Context, from uint64, limit int) ([]audit.Entr
 	var out []audit.Entry
 	for i := range rows {
 		e := entryOf(&rows[i])
-		b.withhold(&e)
+		b.withhold(ctx, &e)
 		out = append(out, e)
 	}
 	return out, nil
@@ -225,7 +225,7 @@ func (b *Book) Export(ctx context.Context, w io.Writer, want func(audit.Entry) b
 		}
 		next++
 		e := entryOf(l)
-		b.withhold(&e)
+		b.withhold(ctx, &e)
 		proof, err := tlog.ProveRecord(head.Size, int64(e.Seq), b.l.store)
 		if err != nil {
 			return fmt.Errorf("prove leaf %d: %w", e.Seq, err)

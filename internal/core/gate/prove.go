@@ -44,6 +44,7 @@ func (g *Gate) Prove(ctx context.Context, a identity.Actor, ref resource.Ref, re
 		return Proof{}, errors.Join(err, fmt.Errorf("read leaf %d", c.Seq))
 	}
 	p := Proof{Entry: entryOf(&rows[0]), Checkpoint: note, Size: head.Size}
+	g.withholdAsked(ctx, g.state.Load(), a, c.Kind, &p.Entry)
 	p.Entry.Inclusion, err = tlog.ProveRecord(head.Size, int64(c.Seq), g.store)
 	return p, err
 }

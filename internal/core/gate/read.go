@@ -30,17 +30,27 @@ func readAction(kind string) string { return strings.ToLower(kind) + "." + polic
 func actionName(k *resource.Kind, verb string) string { return strings.ToLower(k.Name) + "." + verb }
 
 // Get returns one record. Missing and hidden look the same.
-func (g *Gate) Get(_ context.Context, a identity.Actor, ref resource.Ref) (*resource.Object, error) {
+func (g *Gate) Get(ctx context.Context, a identity.Actor, ref resource.Ref) (*resource.Object, error) {
 	s := g.state.Load()
 	k, err := s.reg.Kind(ref.Kind)
 	if err != nil {
 		return nil, err
 	}
 	o := s.get(k.Name, ref.Tenant, ref.Name)
-	if o == nil || !g.ask(s, a, o, readAction(k.Name), "old").Allowed {
+	if o == nil || !g.mayRead(s, a, o) {
 		return nil, notFound(resource.Ref{Kind: k.Name, Tenant: ref.Tenant, Name: ref.Name})
 	}
-	return o, nil
+	return g.shown(ctx, s, a, o), nil
+}
+
+// mayRead decides about a record that was named. Of one with a class of data a
+// refusal is noted, though who asks is told nothing of it (control 1-1).
+func (g *Gate) mayRead(s *state, a identity.Actor, o *resource.Object) bool {
+	d := g.ask(s, a, o, readAction(o.Kind), "old")
+	if !d.Allowed && classed(s, o) {
+		g.deny(a, key(o.Ref()), readAction(o.Kind), d.Policies)
+	}
+	return d.Allowed
 }
 
 // ListOptions narrow a list.
@@ -50,6 +60,10 @@ type ListOptions struct {
 	Selector resource.Selector
 	Limit    int    // 0 = DefaultPage, at most MaxPage
 	After    string // cursor of the page before
+
+	// Outline leaves out the content of what requests for assent ask for, whoever
+	// reads: who needs it not need not wait until it is judged.
+	Outline bool
 }
 
 // Page is one page of records, in the order of tenant and name.
@@ -151,12 +165,19 @@ func (l *Listing) Each(ctx context.Context, yield func(*resource.Object) bool) (
 			return false
 		}
 		count, last = count+1, o
-		return yield(o)
+		return yield(l.shown(ctx, o))
 	})
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("list %s: %w", l.kind.Plural, err)
 	}
 	return next, nil
+}
+
+func (l *Listing) shown(ctx context.Context, o *resource.Object) *resource.Object {
+	if l.opt.Outline && l.g.AsksAssent(o.Kind) {
+		return l.g.opt.Approvals.Withhold(o)
+	}
+	return l.g.shown(ctx, l.s, l.actor, o)
 }
 
 func cursor(epoch, tenant, name string) string {
@@ -204,7 +225,7 @@ func (g *Gate) History(ctx context.Context, a identity.Actor, ref resource.Ref, 
 	if limit <= 0 || limit > MaxPage {
 		limit = DefaultPage
 	}
-	if now := s.get(k.Name, ref.Tenant, ref.Name); now != nil && !g.ask(s, a, now, readAction(k.Name), "old").Allowed {
+	if now := s.get(k.Name, ref.Tenant, ref.Name); now != nil && !g.mayRead(s, a, now) {
 		return nil, notFound(ref)
 	}
 	out, err := g.versions(ctx, s, a, resource.Ref{Kind: k.Name, Tenant: ref.Tenant, Name: ref.Name}, before, limit)
@@ -228,7 +249,7 @@ func (g *Gate) versions(ctx context.Context, s *state, a identity.Actor, ref res
 			return nil, err
 		}
 		for i, c := range rows[:min(limit, len(rows))] {
-			shown, v, err := g.version(s, a, rows, i)
+			shown, v, err := g.version(ctx, s, a, rows, i)
 			if err != nil {
 				return nil, err
 			}
@@ -248,7 +269,7 @@ func (g *Gate) versions(ctx context.Context, s *state, a identity.Actor, ref res
 }
 
 // version decides about rows[i]; a deletion is judged by what it deleted.
-func (g *Gate) version(s *state, a identity.Actor, rows []store.Change, i int) (bool, Version, error) {
+func (g *Gate) version(ctx context.Context, s *state, a identity.Actor, rows []store.Change, i int) (bool, Version, error) {
 	data := rows[i].Data
 	if data == nil {
 		if i+1 == len(rows) {
@@ -265,7 +286,7 @@ func (g *Gate) version(s *state, a identity.Actor, rows []store.Change, i int) (
 	}
 	v := Version{}
 	if rows[i].Data != nil {
-		v.Object = o
+		v.Object = g.shown(ctx, s, a, o)
 	}
 	return g.ask(s, a, o, readAction(o.Kind), "old").Allowed, v, nil
 }

@@ -101,6 +101,10 @@ func (g *Gate) Apply(ctx context.Context, req Request) ([]Result, error) {
 	if len(out) == 1 && out[0].waits != nil {
 		return nil, out[0].waits
 	}
+	s := g.state.Load()
+	for i := range out {
+		out[i].Object = g.shown(ctx, s, req.Actor, out[i].Object)
+	}
 	return out, nil
 }
 

@@ -65,7 +65,7 @@ func (g *Gate) GetAt(ctx context.Context, a identity.Actor, ref resource.Ref, re
 			if revision == 0 && time.UnixMicro(rows[i].Time).After(at) {
 				continue
 			}
-			shown, v, err := g.version(s, a, rows, i)
+			shown, v, err := g.version(ctx, s, a, rows, i)
 			switch {
 			case err != nil:
 				return nil, err

@@ -120,7 +120,7 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 	for {
 		s := f.g.state.Load()
 		if !f.ready || !f.judge(s) {
-			return f.restart(s), nil
+			return f.restart(ctx, s), nil
 		}
 		changes, at, moved, ok := f.g.ring.after(f.at, feedBatch)
 		if !ok {
@@ -162,7 +162,7 @@ func (f *feed) judge(s *state) bool {
 	return true
 }
 
-func (f *feed) restart(s *state) resource.Batch {
+func (f *feed) restart(ctx context.Context, s *state) resource.Batch {
 	f.snap, f.at, f.ready, f.resumed, f.seen = s.snap, s.at.Revision, true, false, map[resource.Ref]bool{}
 	b := resource.Batch{Reset: true, At: s.at, Synced: true}
 	for _, k := range s.reg.All() {
@@ -172,7 +172,7 @@ func (f *feed) restart(s *state) resource.Batch {
 		s.trees[k.Name].Ascend(func(o *resource.Object) bool {
 			if f.shows(s, o) {
 				f.seen[key(o.Ref())] = true
-				b.Changes = append(b.Changes, resource.Change{Ref: o.Ref(), Object: o, Revision: o.Metadata.Revision})
+				b.Changes = append(b.Changes, resource.Change{Ref: o.Ref(), Object: f.g.shown(ctx, s, f.actor, o), Revision: o.Metadata.Revision})
 			}
 			return true
 		})
@@ -196,6 +196,7 @@ func (f *feed) filter(ctx context.Context, s *state, changes []resource.Change) 
 		}
 		if c.Object != nil && f.shows(s, c.Object) {
 			f.seen[key(c.Ref)] = true
+			c.Object = f.g.shown(ctx, s, f.actor, c.Object)
 			out = append(out, c)
 			continue
 		}

@@ -50,7 +50,7 @@ func (g *Gate) SetStatus(ctx context.Context, a identity.Actor, ref resource.Ref
 	if err := g.submit(ctx, m); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return g.shown(ctx, g.state.Load(), a, out), nil
 }
 
 func (b *build) setStatus(a identity.Actor, k *resource.Kind, ref resource.Ref, next any, data []byte) (*resource.Object, error) {

@@ -152,6 +152,9 @@ func (w *watch) end(ctx context.Context, o *resource.Object, phase, why string) 
 		}
 		return false
 	}
+	if phase == access.PhaseFailed {
+		why = "it could not be carried out; the request says why" // to who may read what it asks for
+	}
 	w.tell(o, phase, why)
 	return true
 }

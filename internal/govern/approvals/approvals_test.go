@@ -148,7 +148,7 @@ func (c *cell) run() {
 // due reports whether some request waits for the controller.
 func (c *cell) due() bool {
 	c.t.Helper()
-	page, err := c.List(c.t.Context(), op, gate.ListOptions{Kind: "ChangeRequest", Tenant: "platform"})
+	page, err := c.List(c.t.Context(), op, gate.ListOptions{Kind: "ChangeRequest", Tenant: gate.AllTenants})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -487,7 +487,7 @@ func TestBreakingTheGlassIsAnIncidentAndReviewed(t *testing.T) {
 		if err := glass(op, "again", strings.Replace(watch, "watch", name, 1)); err != nil {
 			t.Fatal(err)
 		}
-		page, err := c.List(t.Context(), op, gate.ListOptions{Kind: "ChangeRequest", Tenant: "platform"})
+		page, err := c.List(t.Context(), op, gate.ListOptions{Kind: "ChangeRequest", Tenant: gate.AllTenants})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,8 @@ import (
 // section 2): data are not protected less than before, nor given away where
 // their class asks for assent, without a second person.
 const (
+	canaryTenant = "dun-canary"
+
 	ruleLower = "platform/lower-class"
 	ruleShare = "platform/share"
 )
@@ -25,6 +27,7 @@ func lowering(v gate.View, req *gate.Request, wanted []gate.Wanted) (string, err
 	for _, w := range wanted {
 		rule := ""
 		switch {
+		case canary(req, w):
 		case w.Next == nil: // what is made anew later begins with the highest class
 		case lower(v, w):
 			rule = ruleLower
@@ -40,6 +43,13 @@ func lowering(v gate.View, req *gate.Request, wanted []gate.Wanted) (string, err
 		return rule, nil
 	}
 	return "", nil
+}
+
+// canary reports whether a check of the posture makes something in its own
+// tenant, where nothing but its marks is. The built-in policy of the posture
+// says what that may be; what is there already it does not lower.
+func canary(req *gate.Request, w gate.Wanted) bool {
+	return req.Actor.Principal == identity.Service(gate.Posture).Principal && w.Old == nil && w.Next != nil && w.Next.Metadata.Tenant == canaryTenant
 }
 
 func lower(v gate.View, w gate.Wanted) bool {

@@ -83,6 +83,35 @@ func TestLoweringAClassWaits(t *testing.T) {
 	}
 }
 
+// TestAChecksOwnSiteMayBeginLow: in the canary's tenant, and nowhere else, and
+// never what is there already.
+func TestAChecksOwnSiteMayBeginLow(t *testing.T) {
+	c := start(t, "ann")
+	posture := identity.Service(gate.Posture)
+	say := func(tenant, class string, rev uint64) (uint64, error) {
+		o := object(t, "kind: Site\nmetadata: {tenant: "+tenant+", name: s, labels: {dun.dev/class: "+class+"}}\nspec: {hosts: [a."+tenant+".invalid], origins: [{url: 'http://192.0.2.1'}]}\n")
+		out, err := c.Apply(t.Context(), gate.Request{Actor: posture, Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o, Revision: rev}}})
+		if err != nil {
+			return 0, err
+		}
+		return out[0].Revision, nil
+	}
+	o := object(t, "kind: Tenant\nmetadata: {tenant: platform, name: dun-canary}\nspec: {}\n")
+	if _, err := c.Apply(t.Context(), gate.Request{Actor: posture, Changes: []gate.Change{{Op: gate.Put, Ref: o.Ref(), Object: o}}}); err != nil {
+		t.Fatal(err)
+	}
+	rev, err := say("dun-canary", "internal", 0)
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := say("dun-canary", "public", rev); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("what is there already: %v", err)
+	}
+	if _, err := say("platform", "public", 0); err == nil {
+		t.Error("in another tenant")
+	}
+}
+
 func TestALegalHoldIsPlacedByOneAndLiftedByTwo(t *testing.T) {
 	c := start(t, "ann")
 	o := object(t, "kind: LegalHold\nmetadata: {tenant: platform, name: h}\nspec: {matter: m, law: CSL-28, kinds: [Site]}\n")

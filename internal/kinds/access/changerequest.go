@@ -60,6 +60,7 @@ type RequestedChange struct {
 	Action   string `json:"action" required:"true" max:"64" en:"Action" zh:"动作" help:"As in create" help_zh:"例如 create"`
 	Verb     string `json:"verb,omitempty" max:"64" en:"Verb" zh:"操作名"`
 	Content  string `json:"content,omitempty" max:"49152" en:"Content" zh:"内容" help:"The record, the patch or the verb's input, in JSON" help_zh:"记录、补丁或操作的输入,JSON 格式"`
+	Withheld bool   `json:"withheld,omitempty" en:"Content withheld" zh:"内容已隐去" help:"You may not read every record that the request is about, so its content is not shown to you" help_zh:"您无权查看该请求涉及的全部记录,因此不显示其内容"`
 }
 
 // Person is one who takes part.

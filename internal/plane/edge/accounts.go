@@ -99,6 +99,9 @@ func (e *Edge) Usage() []usage.Entry {
 	e.tally.debts.owed = nil
 	begin, weight := len(out), uint64(0)
 	for n, t := range e.tally.sites {
+		if n.tenant == CanaryTenant {
+			continue
+		}
 		if x := t.since(n); x.Sum != (usage.Sum{}) {
 			out = append(out, x)
 			weight += x.CPU

@@ -56,7 +56,7 @@ func (e *Edge) Checks(env CheckEnv) []assurance.Check {
 }
 
 func (e *Edge) front(env CheckEnv, found, banned time.Duration) assurance.Check {
-	f := &frontCheck{e, env, found, banned}
+	f := &frontCheck{e, env, found, banned, "8.4-9"}
 	return assurance.Check{
 		Control: "8.4-9", Scope: assurance.Production, Period: time.Hour,
 		Title:    text.T("All outside traffic comes in through the edge, which finds malicious requests and bans their sources within five seconds", "外部流量全部经由边缘进入;边缘可发现恶意请求并在五秒内封禁其来源"),
@@ -69,6 +69,7 @@ type frontCheck struct {
 	edge          *Edge
 	env           CheckEnv
 	found, banned time.Duration // bars
+	control       string        // that is tried, for the reason of what is written
 }
 
 // positive shows that an open door of somebody else would be seen: the doors
@@ -147,22 +148,26 @@ func (c *canary) host() string { return c.name + ".canary.dun.invalid" }
 func (f *frontCheck) apply(ctx context.Context, changes ...gate.Change) ([]gate.Result, error) {
 	a := identity.Service(gate.Posture)
 	a.Door = "posture"
-	return f.env.Gate.Apply(ctx, gate.Request{Actor: a, Changes: changes, Reason: "check 8.4-9"})
+	return f.env.Gate.Apply(ctx, gate.Request{Actor: a, Changes: changes, Reason: "check " + f.control})
 }
 
-func putRecord(k, tenant, name string, spec any) gate.Change {
-	o := &resource.Object{Kind: k, Metadata: resource.Metadata{Tenant: tenant, Name: name}, Spec: spec}
+func putRecord(k, tenant, name string, labels map[string]string, spec any) gate.Change {
+	o := &resource.Object{Kind: k, Metadata: resource.Metadata{Tenant: tenant, Name: name, Labels: labels}, Spec: spec}
 	return gate.Change{Op: gate.Put, Ref: o.Ref(), Object: o}
 }
 
+// canary has an origin that nobody has (RFC 5737): nobody is asked.
 func (f *frontCheck) canary(ctx context.Context) (*canary, error) {
-	_, err := f.apply(ctx, putRecord("Tenant", resource.Platform, CanaryTenant, map[string]any{"title": "Canary of the checks"}))
+	return f.canaryOf(ctx, "c"+id.Random(10), "http://192.0.2.1:9", nil)
+}
+
+func (f *frontCheck) canaryOf(ctx context.Context, name, origin string, labels map[string]string) (*canary, error) {
+	_, err := f.apply(ctx, putRecord("Tenant", resource.Platform, CanaryTenant, nil, map[string]any{"title": "Canary of the checks"}))
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		return nil, err
 	}
-	c := &canary{frontCheck: f, name: "c" + id.Random(10)}
-	// The origin is an address that nothing has (RFC 5737): nobody is asked.
-	return c, c.add(ctx, putRecord("Site", CanaryTenant, c.name, map[string]any{"hosts": []string{c.host()}, "origins": []any{map[string]any{"url": "http://192.0.2.1:9"}}}))
+	c := &canary{frontCheck: f, name: name}
+	return c, c.add(ctx, putRecord("Site", CanaryTenant, c.name, labels, map[string]any{"hosts": []string{c.host()}, "origins": []any{map[string]any{"url": origin}}}))
 }
 
 // add writes a record and waits until the edge has it.
@@ -251,7 +256,7 @@ func (c *canary) ban(ctx context.Context, e *assurance.Evidence) error {
 	}
 	start := time.Now()
 	spec := map[string]any{"action": kind.ActionBan, "sources": []string{source.String()}, "sites": []string{c.name}, "expires": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}
-	if err := c.add(ctx, putRecord("Ban", CanaryTenant, c.name, spec)); err != nil {
+	if err := c.add(ctx, putRecord("Ban", CanaryTenant, c.name, nil, spec)); err != nil {
 		return err
 	}
 	within, cancel := context.WithTimeout(ctx, c.banned)
@@ -284,8 +289,15 @@ func (c *canary) source() netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 84, 9, 1})
 }
 
-// get asks the edge's door as a client from the source; zero = any.
+// get is fetch for who needs no content.
 func (c *canary) get(ctx context.Context, source netip.Addr, path string) (status int, request string, err error) {
+	status, request, _, err = c.fetch(ctx, source, path)
+	return status, request, err
+}
+
+// fetch asks the edge's door as a client from the source; zero = any. answer is
+// header and body, up to a MiB.
+func (c *canary) fetch(ctx context.Context, source netip.Addr, path string) (status int, request, answer string, err error) {
 	to := c.env.Door
 	if to.Addr().IsUnspecified() {
 		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port())
@@ -300,18 +312,19 @@ func (c *canary) get(ctx context.Context, source netip.Addr, path string) (statu
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.host()+path, nil)
 	if err != nil {
-		return 0, "", err
+		return 0, "", "", err
 	}
-	req.Header.Set("User-Agent", "dun-check/8.4-9")
+	req.Header.Set("User-Agent", "dun-check/"+c.control)
 	res, err := (&http.Client{Transport: tr, Timeout: 3 * time.Second}).Do(req)
 	if err != nil {
-		return 0, "", fmt.Errorf("ask the edge's door: %w", err)
+		return 0, "", "", fmt.Errorf("ask the edge's door: %w", err)
 	}
 	defer res.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)); err != nil {
-		return 0, "", fmt.Errorf("ask the edge's door: %w", err)
+	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return 0, "", "", fmt.Errorf("ask the edge's door: %w", err)
 	}
-	return res.StatusCode, res.Header.Get("Dun-Request-Id"), nil
+	return res.StatusCode, res.Header.Get("Dun-Request-Id"), fmt.Sprint(res.Header, string(body)), nil
 }
 
 // event waits until the request is found.

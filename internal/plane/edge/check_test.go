@@ -15,6 +15,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
+	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/lab"
 )
@@ -29,6 +30,11 @@ type checked struct {
 
 func newChecked(t *testing.T) *checked {
 	t.Helper()
+	return newCheckedBy(t, func(*Options) {}, func(f resource.Feed) resource.Feed { return f })
+}
+
+func newCheckedBy(t *testing.T, change func(*Options), by func(resource.Feed) resource.Feed) *checked {
+	t.Helper()
 	rules, err := sharedRules()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +48,9 @@ func newChecked(t *testing.T) *checked {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { log.Close() })
-	if c.edge, err = New(t.Context(), Options{Node: "n1", NodeID: 7, Events: log, TempDir: t.TempDir(), rules: rules, Mask: events.Mask}); err != nil {
+	opt := Options{Node: "n1", NodeID: 7, Events: log, TempDir: t.TempDir(), rules: rules, Mask: events.Mask}
+	change(&opt)
+	if c.edge, err = New(t.Context(), opt); err != nil {
 		t.Fatal(err)
 	}
 	feed, err := c.gate.Watch(identity.Service("edge"), []string{"Site", "Exclusion", "Ban", "Tenant", "DataClass"}, nil)
@@ -52,7 +60,7 @@ func newChecked(t *testing.T) *checked {
 	ctx, cancel := context.WithCancel(context.Background())
 	door := listen(t)
 	var running sync.WaitGroup
-	running.Go(func() { c.edge.Run(ctx, feed) })
+	running.Go(func() { c.edge.Run(ctx, by(feed)) })
 	running.Go(func() {
 		if err := c.edge.Serve(ctx, door, nil); err != nil {
 			t.Errorf("Serve: %v", err)

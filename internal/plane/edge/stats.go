@@ -70,6 +70,10 @@ func (t *tally) keep(sites []named[*edge.SiteSpec]) {
 		if want[n] {
 			continue
 		}
+		if n.tenant == CanaryTenant {
+			delete(t.sites, n)
+			continue
+		}
 		if x := s.since(n); x.Sum != (usage.Sum{}) && len(t.debts.owed) < maxOwed {
 			x.CPU /= uint64(time.Microsecond)
 			t.debts.owed = append(t.debts.owed, x)
@@ -91,6 +95,9 @@ func (e *Edge) Stats() Stats {
 	defer e.tally.mu.Unlock()
 	out := Stats{Total: e.tally.gone.read(), Sites: make(map[string]SiteStats, len(e.tally.sites))}
 	for n, t := range e.tally.sites {
+		if n.tenant == CanaryTenant {
+			continue // what checks do is no traffic
+		}
 		c := t.read()
 		out.Sites[n.String()] = c
 		out.Total.Requests += c.Requests
