@@ -31,7 +31,7 @@ import (
 
 var (
 	packets = flag.Int("packets", 2_000_000, "of each measurement")
-	rounds  = flag.Int("rounds", 3, "of which the median counts")
+	rounds  = flag.Int("rounds", 5, "of which the best counts: who disturbs can only add")
 )
 
 const inNamespace = "DUN_BENCH_NETNS"
@@ -79,7 +79,7 @@ func run() error {
 	if err := l.build(); err != nil {
 		return err
 	}
-	fmt.Printf("%s, %d processors, load %s; %d packets a measurement, median of %d\n\n", kernel(), runtime.NumCPU(), load(), *packets, *rounds)
+	fmt.Printf("%s, %d processors, load %s; %d packets a measurement, best of %d\n\n", kernel(), runtime.NumCPU(), load(), *packets, *rounds)
 	fmt.Printf("%-66s %10s %10s %8s\n", "receiver", "ns/packet", "Mpps/core", "x bare")
 	bare, err := l.row("XDP program that only drops, 16 M sources", 0, 1<<24, "udp", l.bare)
 	if err != nil {
@@ -189,7 +189,7 @@ func (l *link) row(name string, bare float64, sources int, vector string, with f
 		return 0, err
 	}
 	slices.Sort(each)
-	ns := each[len(each)/2]
+	ns := each[0] // who disturbs can only add
 	times := ""
 	if bare > 0 {
 		times = fmt.Sprintf("%.2f", ns/bare)
@@ -229,7 +229,7 @@ func (l *link) measure(sources int, vector string) (float64, error) {
 		return 0, err
 	}
 	spent, got = l.spent()-spent, l.arrived()-got
-	if got < float64(*packets)/20 {
+	if got < float64(*packets)/100 {
 		return 0, fmt.Errorf("only %.0f packets arrived", got)
 	}
 	return spent / got, nil

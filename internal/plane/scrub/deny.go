@@ -20,9 +20,9 @@ func (d denial) key() filterDenied { return filterDenied{Scope: d.scope, Addr: q
 func (d denial) hash(key [2]uint64) uint64 {
 	w := words(d.source)
 	if d.source.Is4() {
-		return keyed(key, w[1], uint64(d.scope), 0)
+		return mixed(key, w[1], uint64(d.scope)<<1)
 	}
-	return keyed(key, w[0], uint64(d.scope), 1)
+	return mixed(key, w[0], uint64(d.scope)<<1|1)
 }
 
 // MaxDenied is how many sources may be denied at once.

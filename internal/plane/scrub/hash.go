@@ -29,3 +29,10 @@ func keyed(key [2]uint64, a, b, c uint64) uint64 {
 	round()
 	return v0 ^ v1 ^ v2 ^ v3
 }
+
+// mixed is the bloom filter's hash, as in bpf/judge.h.
+func mixed(key [2]uint64, a, b uint64) uint64 {
+	h := (a ^ key[0]) * 0x9e3779b97f4a7c15
+	h = (h ^ h>>32 ^ b ^ key[1]) * 0xd6e8feb86659fd93
+	return h ^ h>>29
+}

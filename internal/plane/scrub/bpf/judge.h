@@ -25,6 +25,15 @@ static __always_inline __u64 keyed(const struct settings *s, __u64 a, __u64 b, _
 	return v0 ^ v1 ^ v2 ^ v3;
 }
 
+/* mixed is for the bloom filter, where what collides costs a lookup and decides
+ * nothing: two multiplications under the key, a third of SipHash's time. */
+static __always_inline __u64 mixed(const struct settings *s, __u64 a, __u64 b)
+{
+	__u64 h = (a ^ s->key[0]) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ h >> 32 ^ b ^ s->key[1]) * 0xd6e8feb86659fd93ULL;
+	return h ^ h >> 29;
+}
+
 /* over takes one packet from a bucket: 1 = there was none. It is the generic
  * cell rate algorithm; interval and now are in 1/16 ns. What is over writes
  * nothing. */
@@ -53,9 +62,13 @@ static __always_inline int bloom_has(const struct settings *s, __u64 h)
 	struct bloom_block *b = bpf_map_lookup_elem(&bloom, &i);
 	if (!b)
 		return 0;
-	/* four bits, each of a word of its own or not, as the hash wants */
-	return (b->word[h >> 12 & 7] >> (h >> 15 & 63) & 1) && (b->word[h >> 21 & 7] >> (h >> 24 & 63) & 1) &&
-	       (b->word[h >> 30 & 7] >> (h >> 33 & 63) & 1) && (b->word[h >> 39 & 7] >> (h >> 42 & 63) & 1);
+	/* four bits, each of a word of its own or not, as the hash wants; no branch
+	 * between them, since nothing foretells it */
+	__u64 all = b->word[h >> 12 & 7] >> (h >> 15 & 63);
+	all &= b->word[h >> 21 & 7] >> (h >> 24 & 63);
+	all &= b->word[h >> 30 & 7] >> (h >> 33 & 63);
+	all &= b->word[h >> 39 & 7] >> (h >> 42 & 63);
+	return all & 1;
 }
 
 static __always_inline int deny_has(struct denied *k, __u64 now)
@@ -72,7 +85,7 @@ static __always_inline int deny_has(struct denied *k, __u64 now)
 static __always_inline int denied_by(const struct settings *s, struct packet *p, __u32 scope, __u64 now)
 {
 	__u64 half = p->v6 ? p->src[0] : p->src[1];
-	if (!bloom_has(s, keyed(s, half, scope, p->v6)))
+	if (!bloom_has(s, mixed(s, half, (__u64)scope << 1 | p->v6)))
 		return 0;
 	struct denied k = {.scope = scope};
 	__builtin_memcpy(k.addr, p->src, 16);

@@ -97,11 +97,11 @@ static __always_inline struct sample *take_sample(struct xdp_md *ctx, const stru
 	return e;
 }
 
-static __always_inline int rated(const struct settings *s, struct packet *p, const struct policy *pol, __u32 slot)
+static __always_inline int rated(const struct settings *s, struct packet *p, const struct policy *pol, __u32 slot, __u64 now)
 {
 	__u8 v = p->vector & (VECTORS - 1);
 	__u64 each = pol->interval_dst[v], whole = pol->interval[v];
-	__u64 now = bpf_ktime_get_ns() << 4;
+	now <<= 4;
 	if (each && pol->flags & P_HOST) {
 		whole = whole > each ? whole : each; /* one address: its bucket is the policy's */
 	} else if (each) {
@@ -134,7 +134,7 @@ static __always_inline int judge_state(struct xdp_md *ctx, const struct settings
 		bpf_map_update_elem(&known, &k, &now, BPF_ANY);
 		return R_COOKIE_GOOD;
 	}
-	if (now < pol->strict_after && rated(s, p, pol, slot) == R_PASSED)
+	if (now < pol->strict_after && rated(s, p, pol, slot, now) == R_PASSED)
 		return R_LEARNING;
 	return 0;
 }
@@ -195,12 +195,12 @@ static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, s
 	case A_DROP:
 		return R_POLICY;
 	case A_RATE:
-		return rated(s, p, pol, slot);
+		return rated(s, p, pol, slot, now);
 	case A_CHALLENGE:
 		if (pol->flags & P_MONITOR)
 			return R_STATE;
 		if (v == V_SYN)
-			return s->flags & S_PROXY ? (send_cookie(ctx, p) ? R_COOKIE_SENT : R_UNANSWERED) : rated(s, p, pol, slot);
+			return s->flags & S_PROXY ? (send_cookie(ctx, p) ? R_COOKIE_SENT : R_UNANSWERED) : rated(s, p, pol, slot, now);
 		if (v == V_ACK || v == V_RST || v == V_SYNACK) {
 			int r = judge_state(ctx, s, p, pol, slot, now);
 			return r ? r : R_STATE;
@@ -209,10 +209,10 @@ static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, s
 			if (!p->dns)
 				return R_MALFORMED;
 			if (is_known(p, now))
-				return rated(s, p, pol, slot);
+				return rated(s, p, pol, slot, now);
 			return send_truncated(ctx, p) ? R_TRUNCATED : R_UNANSWERED;
 		}
-		return rated(s, p, pol, slot);
+		return rated(s, p, pol, slot, now);
 	}
 	return R_PASSED;
 }
