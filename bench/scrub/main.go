@@ -2,7 +2,13 @@
 // machine that receives a flood: CPU time a packet of the thread that takes
 // packets from the interface, beside an XDP program that only drops, nftables,
 // and the kernel's SYN proxy alone, in the same run, over a veth pair in network
-// namespaces of its own. Needs root, nft, ip and ethtool.
+// namespaces of its own.
+//
+// As "go run ./bench/scrub alarm" it measures instead how long after the first
+// packet of a flood the detection centre tells of it, how well it names and
+// weighs it, with FastNetMon beside it on the same interface.
+//
+// Needs root, nft, ip and ethtool; fastnetmon for its row.
 package main
 
 import (
@@ -78,6 +84,9 @@ func run() error {
 	defer exec.Command("ip", "netns", "del", l.outside).Run()
 	if err := l.build(); err != nil {
 		return err
+	}
+	if flag.Arg(0) == "alarm" {
+		return l.alarms()
 	}
 	fmt.Printf("%s, %d processors, load %s; %d packets a measurement, best of %d\n\n", kernel(), runtime.NumCPU(), load(), *packets, *rounds)
 	fmt.Printf("%-66s %10s %10s %8s\n", "receiver", "ns/packet", "Mpps/core", "x bare")

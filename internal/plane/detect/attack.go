@@ -37,6 +37,7 @@ type attack struct {
 	rate    float64
 	dropped float64
 
+	settled  bool // peak and bits are of whole seconds
 	told     bool
 	grown    bool
 	toldPeak float64
@@ -67,6 +68,10 @@ func (a *attack) hot(v traffic.Vector, t *target, rate amount, at time.Duration)
 	if a.vectors[v][t.out] == nil {
 		a.grown = a.told // a new vector
 	}
+	settled := at-a.begun >= time.Second
+	if settled {
+		rate = t.lately(v)
+	}
 	a.vectors[v][t.out] = &strength{at, rate}
 	a.last = at
 	if p := t.learned[v].p95; a.limits[v] == 0 {
@@ -81,6 +86,9 @@ func (a *attack) hot(v traffic.Vector, t *target, rate amount, at time.Duration)
 		}
 	}
 	a.rate, a.dropped = packets, dropped
+	if settled && !a.settled { // the first word was of a fraction of a second
+		a.settled, a.peak, a.bits = true, packets, 8*bytes
+	}
 	a.bits = max(a.bits, 8*bytes)
 	if a.told && packets > 2*max(a.peak, 1) {
 		a.grown = true

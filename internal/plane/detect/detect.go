@@ -156,7 +156,7 @@ func (d *Detector) pass() []func() {
 			a.grown, a.reported, a.toldPeak = false, d.at, a.peak
 			d.fingerprint(a)
 			out = append(out, d.tell(a, PhaseEscalate), d.order(a, lease))
-		case d.at-a.reported >= report && a.peak > a.toldPeak*5/4:
+		case d.at-a.reported >= report && a.settled && (a.peak > a.toldPeak*21/20 || a.peak < a.toldPeak*19/20):
 			a.reported, a.toldPeak = d.at, a.peak
 			out = append(out, d.tell(a, PhasePeak))
 		case d.at-a.looked >= 2*time.Second && d.fingerprint(a), d.at-a.ordered >= renew:

@@ -116,6 +116,27 @@ func (t *target) rates(v traffic.Vector) (short, long amount) {
 	return short, long
 }
 
+// lately is the rate of the last second: what is reported, since the short
+// window is too short to weigh a flood that comes in bursts.
+func (t *target) lately(v traffic.Vector) amount {
+	var all amount
+	for _, w := range t.sources {
+		var sum amount
+		var whole time.Duration
+		for i := range buckets {
+			b := &w.long[(w.now-i+buckets)%buckets]
+			sum.add(b.volume[v])
+			if whole += b.span; whole >= time.Second {
+				break
+			}
+		}
+		if whole > 0 {
+			all.add(sum.over(whole))
+		}
+	}
+	return all
+}
+
 func (a amount) over(span time.Duration) amount {
 	s := span.Seconds()
 	return amount{a.packets / s, a.suspect / s, a.bytes / s, a.dropped / s}

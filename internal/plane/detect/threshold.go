@@ -78,6 +78,9 @@ func (t *target) threshold(v traffic.Vector, r *rule) float64 {
 // crowd is how many times the threshold real visitors may come to. Where nothing
 // was said or learned yet, nobody knows how busy a busy day is.
 func (t *target) crowd(v traffic.Vector, r *rule) float64 {
+	if t.out {
+		return math.Inf(1) // what our hosts answer to a flood is as loud
+	}
 	if v == traffic.ACK {
 		return math.Inf(1) // a segment belongs to a connection, or is suspect: a backup is no flood
 	}

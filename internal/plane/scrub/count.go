@@ -99,6 +99,13 @@ func (n counted) since(old counted, ref resource.Ref, prefix netip.Prefix) []tra
 	// What belongs to a connection is no flood of ours.
 	out.Volume[ACK].Suspect = 0
 	explain(&out.Volume[SYN], in.Volume[SYNACK].Packets)
+	// What answers is no flood of ours either, however loud the question.
+	tcp := in.Volume[SYN].Packets + in.Volume[ACK].Packets + in.Volume[SYNACK].Packets
+	explain(&out.Volume[RST], tcp)
+	explain(&out.Volume[SYNACK], 3*in.Volume[SYN].Packets) // it is sent again
+	explain(&out.Volume[UDP], 2*in.Volume[UDP].Packets)
+	explain(&out.Volume[Amp], 2*in.Volume[DNS].Packets+2*in.Volume[UDP].Packets)
+	explain(&out.Volume[ICMP], in.Volume[ICMP].Packets+in.Volume[UDP].Packets+in.Volume[Amp].Packets+in.Volume[DNS].Packets+in.Volume[Other].Packets)
 	return []traffic.Count{in, out}
 }
 

@@ -10,11 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 )
 
 // Bounds of one flood.
@@ -109,32 +112,88 @@ func (g *Generator) Send(ctx context.Context, p Plan, n int, rate float64) (int,
 	if err := g.arm(p); err != nil {
 		return 0, err
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	before, err := g.sent()
 	if err != nil {
 		return 0, err
 	}
-	start := time.Now()
-	// Each run costs the kernel some milliseconds, whatever it sends.
-	size := 16384
-	if rate > 0 {
-		size = max(batch, min(size, int(rate/25)))
+	if rate <= 0 {
+		err = g.burst(ctx, p.Frame, n)
+	} else {
+		err = g.paced(ctx, p.Frame, n, rate)
 	}
-	for done := 0; done < n && ctx.Err() == nil && time.Since(start) < MaxSeconds*time.Second; {
-		k := min(size, n-done)
-		if err := g.run(p.Frame, k); err != nil {
-			return 0, err
-		}
-		done += k
-		if rate > 0 {
-			if ahead := time.Duration(float64(done)/rate*float64(time.Second)) - time.Since(start); ahead > 0 {
-				wait(ctx, ahead)
-			}
-		}
+	if err != nil {
+		return 0, err
 	}
 	after, err := g.sent()
 	return int(after - before), err
+}
+
+// Each run of the program costs some 20 ms, whatever it sends, in which the
+// kernel waits for itself. One that runs alone is read by the receiver after
+// every batch, on the same processor; two at once overrun its ring of 256.
+const (
+	runCost    = 30 * time.Millisecond
+	maxWorkers = 4
+	atOnce     = 16_384
+)
+
+// burst sends as fast as it goes.
+func (g *Generator) burst(ctx context.Context, frame []byte, n int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for start := time.Now(); n > 0 && ctx.Err() == nil && time.Since(start) < MaxSeconds*time.Second; n -= atOnce {
+		if err := g.run(frame, min(n, atOnce)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paced sends at a rate, by workers that run the program in turn.
+func (g *Generator) paced(ctx context.Context, frame []byte, n int, rate float64) error {
+	each := rate * runCost.Seconds()
+	workers := max(1, min(maxWorkers, int(each/atOnce)+1))
+	size := max(1, int(each/float64(workers)))
+	here, err := netns.Get()
+	if err != nil {
+		return fmt.Errorf("this network namespace: %w", err)
+	}
+	defer here.Close()
+	ctx, stop := context.WithTimeout(ctx, MaxSeconds*time.Second)
+	defer stop()
+	var next atomic.Int64
+	var run sync.WaitGroup
+	errs := make(chan error, workers)
+	start := time.Now()
+	for range workers {
+		run.Go(func() {
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+			if err := netns.Set(here); err != nil {
+				errs <- err
+				return
+			}
+			for ctx.Err() == nil {
+				at := next.Add(int64(size)) - int64(size)
+				if at >= int64(n) {
+					return
+				}
+				if ahead := time.Duration(float64(at)/rate*float64(time.Second)) - time.Since(start); ahead > 0 {
+					wait(ctx, ahead)
+				}
+				if err := g.run(frame, min(size, n-int(at))); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	run.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) {
