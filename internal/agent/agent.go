@@ -47,6 +47,7 @@ import (
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/detect"
 	"github.com/dun-sec/dun/internal/plane/edge"
+	"github.com/dun-sec/dun/internal/plane/scrub"
 )
 
 // Options of a cell on one machine.
@@ -333,6 +334,10 @@ func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, er
 		list = append(list, c.edge.Checks(env)...)
 		outlets = append(outlets, c.edgeDoor(env))
 		untried[0] = "the edges of other nodes"
+	}
+	if c.scrub != nil && c.scrub.trials != nil {
+		list = append(list, scrub.Checks(scrub.CheckEnv{Trials: c.scrub.trials, State: c.scrub.state})...)
+		list = append(list, detect.Checks()...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
 	list = append(list, classes.Egress(classes.EgressEnv{Gate: g, Events: c.events, Founder: dayzero.Operator, Serve: faces, Secrets: c.secrets, Doors: outlets, Untried: untried, Now: c.opt.Now}))

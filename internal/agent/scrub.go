@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +25,8 @@ import (
 const (
 	scrubService = "scrub"
 	// scrubState is what netd hands of the filter beside its maps.
-	scrubState = "scrubState"
+	scrubState  = "scrubState"
+	scrubTrials = "scrubTrials"
 	attachEach = 250 * time.Millisecond
 )
 
@@ -63,14 +65,16 @@ type filter struct {
 	interfaces []string
 	err        error // why there is none
 
-	mu sync.Mutex
-	i  *scrub.Installation
+	mu   sync.Mutex
+	i    *scrub.Installation
+	twin *scrub.Twin // that checks attack
 }
 
 func newFilter(interfaces []string, pins, table string) *filter {
 	f := &filter{interfaces: interfaces}
 	if f.i, f.err = scrub.Install(scrub.InstallOptions{Interfaces: interfaces, Pins: pins, Table: table}); f.err == nil {
 		f.i.InstallProxy()
+		f.twin, f.err = scrub.NewTwin()
 	}
 	return f
 }
@@ -81,6 +85,15 @@ func (f *filter) hand(name string) (*os.File, error) {
 	}
 	if f.err != nil {
 		return nil, unix.ENODEV
+	}
+	if name == scrubTrials {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		list, err := f.twin.Try(nil)
+		if err != nil {
+			return nil, err
+		}
+		return supervisor.Memo(list)
 	}
 	return f.i.Hand(name)
 }
@@ -120,6 +133,7 @@ func (f *filter) keep(ctx context.Context) {
 // scrubber is the worker's half.
 type scrubber struct {
 	state  func() (scrub.State, error)
+	trials func() ([]scrub.Trial, error)
 	table  *scrub.Table
 	centre *scrub.Centre
 	err    error // why there is no centre
@@ -141,11 +155,20 @@ func (c *cell) openScrub(ctx context.Context, stop *closers) *scrubber {
 	case c.opt.Netd != nil:
 		hand = c.opt.Netd.Hand
 		s.state = func() (st scrub.State, err error) { return st, c.opt.Netd.Read(scrubState, &st) }
+		s.trials = func() (list []scrub.Trial, err error) { return list, c.opt.Netd.Read(scrubTrials, &list) }
 	case os.Geteuid() == 0:
 		pins, table := filterNames(c.dir.Path)
 		f := newFilter(c.opt.Config.Scrub.Interfaces, pins, table)
 		hand = f.hand
 		s.state = func() (scrub.State, error) { return f.state(), nil }
+		s.trials = func() (list []scrub.Trial, err error) {
+			m, err := f.hand(scrubTrials)
+			if err != nil {
+				return nil, err
+			}
+			defer m.Close()
+			return list, json.NewDecoder(m).Decode(&list)
+		}
 		go f.keep(ctx)
 	default:
 		s.err = errors.New("only root can filter packets; Dun was started by an ordinary user")

@@ -222,6 +222,12 @@ func (i *Installation) release() {
 	if i.opt.Pins == "" || err != nil {
 		return
 	}
+	older, err := filepath.Glob(filepath.Join(i.opt.Pins, "maps-*"))
+	for _, dir := range older { // of another release: its programs are replaced
+		if err == nil && dir != i.opt.mapDir() {
+			_ = os.RemoveAll(dir)
+		}
+	}
 	named := map[string]bool{}
 	for _, name := range i.opt.Interfaces {
 		named[name] = true

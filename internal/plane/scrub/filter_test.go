@@ -15,13 +15,6 @@ import (
 	"github.com/dun-sec/dun/internal/core/traffic"
 )
 
-// What the program answers (include/uapi/linux/bpf.h).
-const (
-	xdpDrop = 1
-	xdpPass = 2
-	xdpTX   = 3
-)
-
 var (
 	shop4  = netip.MustParseAddr("198.51.100.7")
 	shop6  = netip.MustParseAddr("2001:db8:7::1")
