@@ -48,7 +48,7 @@ func (c *Centre) compile(now time.Duration) *plan {
 			p.refused[ref] = "it is protected for tenant " + other.Tenant + " already"
 			continue
 		}
-		slot, ok := c.slot(ref)
+		slot, ok := c.slot(ref, prefix)
 		if !ok {
 			p.refused[ref] = "the filter has no room for more addresses"
 			continue
@@ -110,13 +110,21 @@ func (c *Centre) owns(tenant string, p netip.Prefix) bool {
 	})
 }
 
-func (c *Centre) slot(ref resource.Ref) (uint32, bool) {
+// slot is where a record's counters are: where they were before a restart.
+func (c *Centre) slot(ref resource.Ref, prefix netip.Prefix) (uint32, bool) {
 	if s, ok := c.slots[ref]; ok {
 		return s, true
 	}
 	used := make(map[uint32]bool, len(c.slots))
 	for _, s := range c.slots {
 		used[s] = true
+	}
+	if was, ok := c.left[prefix]; ok && !used[was.Slot] {
+		c.slots[ref] = was.Slot
+		return was.Slot, true
+	}
+	for _, was := range c.left {
+		used[was.Slot] = true
 	}
 	for s := range c.opt.Table.Slots() {
 		if !used[s] {

@@ -128,6 +128,11 @@ func (c *Centre) deny() {
 		}
 		list = append(list, d)
 	}
+	for _, d := range c.denials {
+		if d.Until > now && len(list) < MaxDenied {
+			list = append(list, d)
+		}
+	}
 	if err := c.opt.Table.SetDenied(list); err != nil {
 		c.opt.Log.Error("verdicts are not in the filter", "err", err)
 	}

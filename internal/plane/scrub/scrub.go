@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,9 @@ type Centre struct {
 	slots   map[resource.Ref]uint32
 	plan    *plan // in force
 	pasts   []past
-	failed  error // why it could not be published
+	failed  error                   // why it could not be published
+	left    map[netip.Prefix]Policy // of an earlier process, until the records are there
+	denials []Denial                // of an earlier process
 }
 
 // order is one that was taken.
@@ -84,9 +87,7 @@ func NewCentre(opt CentreOptions) *Centre {
 		opt: opt, begun: Monotonic(), again: make(chan struct{}, 1),
 		records: map[resource.Ref]*resource.Object{}, orders: map[resource.Ref]*order{}, slots: map[resource.Ref]uint32{}, plan: &plan{},
 	}
-	if opt.Table.Filled() {
-		c.begun -= learning
-	}
+	c.inherit()
 	return c
 }
 
@@ -228,7 +229,9 @@ func (c *Centre) expire() bool {
 func (c *Centre) publish() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.compile(Monotonic())
+	now := Monotonic()
+	c.resume(now)
+	p := c.compile(now)
 	proxied := c.opt.Proxied == nil || c.opt.Proxied()
 	err := c.opt.Table.Publish(p.policies, Options{Sample: sampleOf, Proxy: proxied})
 	if err == nil {
