@@ -285,6 +285,45 @@ func TestAPortIsUsedAgain(t *testing.T) {
 	}
 }
 
+// TestTheLastAckIsLost: a client whose answer to the cookie does not arrive
+// believes that it is connected, and asks for a window with a sequence number
+// that it has used: it is let in by that, also where nothing else is lost.
+func TestTheLastAckIsLost(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	w.publish(challenge)
+	defer w.keepReceiving()()
+	cmd := exec.Command("ip", "netns", "exec", w.outside, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(`table inet lossy {
+	set seen { type inet_service; flags dynamic,timeout; timeout 60s; size 4096; }
+	chain out {
+		type filter hook output priority 0; policy accept;
+		tcp flags == ack tcp sport != @seen add @seen { tcp sport } counter drop
+	}
+}`)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	for _, addr := range []string{server4, server6} {
+		port := serve(t, addr)
+		for i := range 10 {
+			// Segment sizes of a LAN, PPPoE, a tunnel, a small one. Of IPv4's four
+			// places three are needed, so that one pair must be neighbours: there a
+			// client of less than 1300 bytes stays out when its answer is lost.
+			mtu := []int{1500, 1492, 1420, 1400, 1280}[i/2]
+			if mtu == 1280 && addr == server4 {
+				continue
+			}
+			command(t, fmt.Sprintf("ip netns exec %s ip link set dv1 mtu %d", w.outside, mtu))
+			if err := w.visit(addr, port, 100_000); err != nil {
+				t.Error(addr, mtu, err)
+			}
+		}
+	}
+}
+
 // keepReceiving lets dv1 take frames that the filter sends by XDP_TX.
 func (w *wire) keepReceiving() func() {
 	stop, ready, ended := make(chan struct{}), make(chan error, 1), make(chan struct{})

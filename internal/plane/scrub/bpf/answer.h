@@ -28,6 +28,7 @@ static __always_inline void swap_ethernet(struct ethhdr *eth)
 /* options of a SYN that the answer depends on. */
 struct offer {
 	__u32 tsval; /* network order */
+	__u16 mss;
 	__u8 scale, has_ts, has_scale, sack;
 };
 
@@ -47,7 +48,12 @@ __noinline int read_option(struct xdp_md *ctx, __u32 offset, __u32 left, struct 
 		return 1;
 	if (left < 2 || size < 2 || size > left)
 		return 0;
-	if (kind == 3 && size == 3) {
+	if (kind == 2 && size == 4) {
+		b = at(data, end, offset, 4);
+		if (!b)
+			return 0;
+		o->mss = b[2] << 8 | b[3];
+	} else if (kind == 3 && size == 3) {
 		b = at(data, end, offset, 3);
 		if (!b)
 			return 0;
@@ -100,6 +106,21 @@ static __always_inline __u32 write_options(__u8 *o, const struct offer *offer, _
 	return n * 4;
 }
 
+/* A cookie remembers one of four segment sizes, by its place in a list of the
+ * kernel's (net/ipv4/syncookies.c, net/ipv6/syncookies.c), and a sequence number
+ * that is one too low reads as the place behind. So that this can be told, only
+ * places are used that have none of their neighbours: of IPv4 the second and
+ * the fourth (the first where a client wants less), of IPv6 the first and the
+ * third. */
+static __always_inline __u16 remembered(const struct offer *o, int v6)
+{
+	if (v6)
+		return o->mss >= 1440 ? 1440 : 1220;
+	return o->mss >= 1460 ? 1460 : o->mss >= 1300 ? 1300 : 536;
+}
+
+static __always_inline int misplaced(int place, int v6) { return v6 ? place & 1 : place == 2; }
+
 /* pseudo is the sum of what a checksum covers of the IP header. */
 static __always_inline __u64 pseudo(struct packet *p, __u32 length)
 {
@@ -137,10 +158,12 @@ __noinline int send_cookie(struct xdp_md *ctx, struct packet *p)
 		return 0;
 	struct tcphdr *tcp = (void *)l4;
 	__s64 cookie;
+	*(__u32 *)(l4 + 20) = bpf_htonl(2 << 24 | 4 << 16 | remembered(&offer, p->v6));
+	l4[12] = 24 / 4 << 4;
 	if (p->v6)
-		cookie = bpf_tcp_raw_gen_syncookie_ipv6((void *)l3, tcp, length);
+		cookie = bpf_tcp_raw_gen_syncookie_ipv6((void *)l3, tcp, 24);
 	else
-		cookie = bpf_tcp_raw_gen_syncookie_ipv4((void *)l3, tcp, length);
+		cookie = bpf_tcp_raw_gen_syncookie_ipv4((void *)l3, tcp, 24);
 	if (cookie < 0)
 		return 0;
 	__u32 options = write_options(l4 + 20, &offer, p->v6 ? MSS6 : MSS4);
@@ -192,7 +215,29 @@ __noinline int send_cookie(struct xdp_md *ctx, struct packet *p)
 	return 1;
 }
 
-/* cookie_good says whether an ACK answers a cookie of ours. */
+static __always_inline int answers(struct packet *p, void *l3, struct tcphdr *tcp)
+{
+	if (p->v6)
+		return bpf_tcp_raw_check_syncookie_ipv6(l3, tcp) == 0;
+	return bpf_tcp_raw_check_syncookie_ipv4(l3, tcp) == 0;
+}
+
+/* recent says whether the segment echoes a timestamp that we may have sent: it
+ * keeps those of a flood from a second look. */
+static __always_inline int recent(const __u8 *l4)
+{
+	const __u32 *w = (const void *)(l4 + 20);
+	if (w[0] != bpf_htonl(1 << 24 | 1 << 16 | 8 << 8 | 10))
+		return 0;
+	__u32 now = bpf_ktime_get_ns() / 1000000;
+	return now - (bpf_ntohl(w[2]) & ~0x3fU) < 180000;
+}
+
+/* cookie_good says whether an ACK answers a cookie of ours. Our window is 0: a
+ * client whose answer was lost sends nothing but probes for a window, and those
+ * of Linux have the sequence number of the SYN. Such a probe is made the answer
+ * that was lost; the kernel's proxy would take it for another connection's, or
+ * not at all. */
 __noinline int cookie_good(struct xdp_md *ctx, struct packet *p)
 {
 	if (!p)
@@ -202,9 +247,35 @@ __noinline int cookie_good(struct xdp_md *ctx, struct packet *p)
 	__u8 *l4 = at(data, end, p->l4, 20);
 	if (!l3 || !l4)
 		return 0;
-	if (p->v6)
-		return bpf_tcp_raw_check_syncookie_ipv6((void *)l3, (void *)l4) == 0;
-	return bpf_tcp_raw_check_syncookie_ipv4((void *)l3, (void *)l4) == 0;
+	struct tcphdr *tcp = (void *)l4, later;
+	__builtin_memcpy(&later, l4, sizeof(later));
+	__u32 was = bpf_ntohl(tcp->seq), now = was + 1;
+	int bare = p->tcp_flags == TCP_ACK && p->l4 - p->l3 + p->tcp_words * 4 == p->ip_length;
+	if (answers(p, l3, tcp)) {
+		int place = 0;
+#pragma unroll
+		for (int i = 1; i < 4; i++) {
+			later.seq = bpf_htonl(was + i);
+			if (place == i - 1 && answers(p, l3, &later))
+				place = i;
+		}
+		if (!misplaced(place, p->v6))
+			return 1;
+		if (!bare)
+			return 0;
+	} else {
+		l4 = at(data, end, p->l4, 32);
+		later.seq = bpf_htonl(now);
+		if (p->v6 || !bare || !l4 || !recent(l4) || !answers(p, l3, &later))
+			return 0;
+	}
+	__u32 sum = (__u16)~bpf_ntohs(tcp->check); /* RFC 1624 */
+	sum += (__u16)~(was >> 16) + (__u16)~was + (now >> 16) + (now & 0xffff);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	tcp->check = bpf_htons((__u16)~sum);
+	tcp->seq = bpf_htonl(now);
+	return 1;
 }
 
 /* send_truncated turns a query into an answer that says: by TCP. */
