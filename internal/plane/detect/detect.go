@@ -50,6 +50,7 @@ type Options struct {
 	Node   string
 	Events Emitter
 	Obey   func(traffic.Order) bool // who carries orders out; nil = nobody: attacks are only told
+	Keep   func(traffic.Evidence)   // who keeps evidence; it must not wait. nil = nobody
 	Now    func() time.Time         // of the wall
 	Log    *slog.Logger
 }
@@ -146,10 +147,11 @@ func (d *Detector) pass() []func() {
 	for of, a := range d.attacks {
 		switch {
 		case d.at-a.last >= fade:
-			out = append(out, d.tell(a, PhaseEnd), d.order(a, 0))
+			out = append(out, d.tell(a, PhaseEnd), d.order(a, 0), d.evidence(a, true))
 			delete(d.attacks, of)
 		case !a.told:
 			a.told, a.reported, a.toldPeak = true, d.at, a.peak
+			d.before(a)
 			d.fingerprint(a)
 			out = append(out, d.tell(a, PhaseStart), d.order(a, lease))
 		case a.grown:
@@ -161,6 +163,9 @@ func (d *Detector) pass() []func() {
 			out = append(out, d.tell(a, PhasePeak))
 		case d.at-a.looked >= 2*time.Second && d.fingerprint(a), d.at-a.ordered >= renew:
 			out = append(out, d.order(a, lease))
+		}
+		if d.attacks[of] != nil {
+			out = append(out, d.evidence(a, false))
 		}
 	}
 	return out
