@@ -26,7 +26,7 @@ func faces(p agent.Parts) (http.Handler, error) {
 		return nil, err
 	}
 	return &door{
-		api:   api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, SignIn: p.SignIn, Enter: p.Enter, Join: p.Join, Secrets: p.Secrets, Keys: p.Keys, Usage: p.Usage, Floods: p.Floods, Status: func() any { return p.Status() }, Version: version, NodeID: p.NodeID, Log: p.Log.With("part", "api")}),
+		api:   api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, SignIn: p.SignIn, Enter: p.Enter, Join: p.Join, Secrets: p.Secrets, Keys: p.Keys, Usage: p.Usage, Floods: p.Floods, Evidence: p.Evidence, Status: func() any { return p.Status() }, Version: version, NodeID: p.NodeID, Log: p.Log.With("part", "api")}),
 		pages: pages,
 	}, nil
 }

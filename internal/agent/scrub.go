@@ -27,7 +27,7 @@ const (
 	// scrubState is what netd hands of the filter beside its maps.
 	scrubState  = "scrubState"
 	scrubTrials = "scrubTrials"
-	attachEach = 250 * time.Millisecond
+	attachEach  = 250 * time.Millisecond
 )
 
 // filterNames are what of a filter outlives the process: one set for each data

@@ -108,14 +108,18 @@ func (w *watch) settleFloods(ctx context.Context) {
 	}
 }
 
+// floodRef is the record of an attack on a protected address.
+func floodRef(tenant, object string, start time.Time) resource.Ref {
+	stamp := start.UTC().Format("20060102t150405")
+	return resource.Ref{Kind: "Attack", Tenant: tenant, Name: strings.TrimRight(object[:min(len(object), 63-1-len(stamp))], "-") + "-" + stamp}
+}
+
 func (w *watch) openFlood(ctx context.Context, f *flood) error {
-	stamp := f.start.Format("20060102t150405")
-	name := strings.TrimRight(f.object[:min(len(f.object), 63-1-len(stamp))], "-") + "-" + stamp
-	ref := resource.Ref{Kind: "Attack", Tenant: f.tenant, Name: name}
+	ref := floodRef(f.tenant, f.object, f.start)
 	_, err := w.opt.Gate.Apply(ctx, gate.Request{
 		Actor: w.actor, Reason: fmt.Sprintf("%s: %d packets a second", strings.Join(f.vectors, ","), f.status.PeakPackets),
 		Changes: []gate.Change{{Op: gate.Put, Ref: ref, Object: &resource.Object{
-			Kind: "Attack", Metadata: resource.Metadata{Tenant: f.tenant, Name: name},
+			Kind: "Attack", Metadata: resource.Metadata{Tenant: f.tenant, Name: ref.Name},
 			Spec: &shield.AttackSpec{Address: f.address, Vectors: f.vectors, Start: f.start.Truncate(time.Second)},
 		}}},
 	})

@@ -23,7 +23,17 @@ type AttackSpec struct {
 
 // AttackState is whether it lasts.
 type AttackState struct {
-	End *time.Time `json:"end,omitempty" en:"End" zh:"结束"`
+	End      *time.Time `json:"end,omitempty" en:"End" zh:"结束"`
+	Evidence *Evidence  `json:"evidence,omitempty" en:"Evidence" zh:"证据"`
+}
+
+// Evidence names some of the attack's packets, which core/bytes keeps sealed.
+type Evidence struct {
+	Reference string    `json:"reference" required:"true" max:"64" en:"Reference" zh:"引用" help:"Of the sealed bytes; they are read at …/evidence" help_zh:"密封字节的引用;通过 …/evidence 读取"`
+	Packets   int       `json:"packets" min:"1" max:"1000000" en:"Packets" zh:"包数"`
+	Bytes     int       `json:"bytes" min:"1" max:"1000000000" en:"Bytes" zh:"字节数" help:"Of the capture file" help_zh:"抓包文件大小"`
+	SHA256    string    `json:"sha256" required:"true" max:"64" en:"SHA-256" zh:"SHA-256" help:"Of the capture file, in hex" help_zh:"抓包文件的哈希,十六进制"`
+	Taken     time.Time `json:"taken" en:"Taken" zh:"采集时间"`
 }
 
 // AttackStatus is what was counted.
@@ -49,6 +59,14 @@ type Source struct {
 // EndInput is what the verb end takes.
 type EndInput struct {
 	At *time.Time `json:"at,omitempty" en:"At" zh:"时间" help:"Default: now" help_zh:"默认:现在"`
+}
+
+// EvidenceOf is the evidence of an attack; nil = none was kept.
+func EvidenceOf(o *resource.Object) *Evidence {
+	if s, ok := o.State.(*AttackState); ok && s != nil {
+		return s.Evidence
+	}
+	return nil
 }
 
 // Attack declares the kind.
@@ -88,6 +106,16 @@ spec:
 					at = a.Input.At.UTC()
 				}
 				a.State.End = &at
+				return nil
+			}), resource.On(
+			resource.Verb{Name: "attach", By: AttackOwner, Title: resource.T("Attach evidence", "附加证据"), Doc: resource.T("Names the packets that were kept of the attack; what was named before is replaced.", "登记攻击留存的数据包;先前登记的将被替换。")},
+			func(a resource.Act[AttackSpec, AttackState, Evidence]) error {
+				e := *a.Input
+				if e.Packets < 1 || e.Bytes < 1 || e.Reference == "" || len(e.SHA256) != 64 {
+					a.Add("input", "want a reference, packets, bytes and a hash", "应提供引用、包数、字节数和哈希")
+					return nil
+				}
+				a.State.Evidence = &e
 				return nil
 			})},
 	}, resource.Behaviour[AttackSpec]{})
