@@ -35,6 +35,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/core/trace"
 	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/verdicts"
@@ -92,6 +93,8 @@ type Parts struct {
 	Traffic func() (requests, blocked uint64)
 	// Floods is what goes to protected addresses; nil = no interface is filtered.
 	Floods func() map[resource.Ref]traffic.Live
+	// Trace is the last seconds of what went to a protected address.
+	Trace func(address resource.Ref, seconds int) (trace.Series, bool)
 	// Evidence opens what was kept of an attack's packets, for who may read it.
 	Evidence func(ctx context.Context, a identity.Actor, tenant, name string) (*bytes.Reader, error)
 	// Dial connects on behalf of a tenant, as the edge would.
@@ -128,6 +131,7 @@ type cell struct {
 	detect *detect.Detector
 
 	evidence *attacks.Keeper
+	trace    *trace.Book
 
 	challenges   *challenges.Set // of ACME authorities
 	canaryOrigin canaryOrigin    // and log: what control 1-1 tries with
@@ -154,7 +158,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now), verdicts: verdicts.New(verdicts.Options{}), drain: newDrain(), evidence: attacks.NewKeeper()}
+	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now), verdicts: verdicts.New(verdicts.Options{}), drain: newDrain(), evidence: attacks.NewKeeper(), trace: trace.New()}
 	c.opt.Log = tapped(opt.Log, &c.log)
 	opt = c.opt
 	var stop closers
@@ -311,6 +315,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	run.Go(func() { c.keepEvidence(ctx) })
 	run.Go(func() { c.scrubs(ctx) })
 	run.Go(func() { c.detects(ctx) })
+	run.Go(func() { c.traces(ctx) })
 	run.Go(func() { c.carryOut(ctx) })
 	run.Go(func() { c.endAccess(ctx) })
 	run.Go(func() { c.keepUsage(ctx) })

@@ -12,6 +12,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/kinds/shield"
 )
 
@@ -34,6 +35,10 @@ type flood struct {
 	status                  shield.AttackStatus
 	record                  resource.Ref // zero = not written yet
 	changed                 bool
+	rate, dropped           float64 // packets a second, as was told last
+	course                  course
+	passed                  float64            // packets
+	stopped                 map[string]float64 // packets, by reason
 	reported                time.Time
 }
 
@@ -66,6 +71,7 @@ func (w *watch) hear(e events.Event) {
 	f.status.PeakPackets = max(f.status.PeakPackets, number(a["peak"]))
 	f.status.PeakBits = max(f.status.PeakBits, number(a["bits"]))
 	f.status.Vectors = f.vectors
+	f.rate, f.dropped = float64(number(a["packets"])), float64(number(a["dropped"]))
 	if a["phase"] == "end" {
 		at := e.Time.UTC()
 		f.end = &at
@@ -83,7 +89,12 @@ func number(s string) int {
 // settleFloods writes what was heard, once a second.
 func (w *watch) settleFloods(ctx context.Context) {
 	now := w.opt.Now()
+	var live map[resource.Ref]traffic.Live
+	if len(w.floods) > 0 && w.opt.Live != nil {
+		live = w.opt.Live()
+	}
 	for id, f := range w.floods {
+		f.watch(live)
 		if f.end == nil && now.Sub(f.last) >= floodStale {
 			at := f.last.UTC()
 			f.end = &at
@@ -131,7 +142,7 @@ func (w *watch) openFlood(ctx context.Context, f *flood) error {
 }
 
 func (w *watch) reportFlood(ctx context.Context, f *flood, now time.Time) error {
-	st := f.status
+	st := f.result()
 	_, err := w.opt.Gate.SetStatus(ctx, w.actor, f.record, &st)
 	if fault.Is(err, fault.NotFound) { // somebody deleted it
 		err = nil

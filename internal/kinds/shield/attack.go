@@ -38,16 +38,35 @@ type Evidence struct {
 
 // AttackStatus is what was counted.
 type AttackStatus struct {
-	Peak        int      `json:"peak" en:"Peak" zh:"峰值" help:"Refused requests in the worst 10 s" help_zh:"最严重 10 秒内被拒绝的请求数"`
-	Count       int      `json:"count" en:"Refused" zh:"拒绝数" help:"Since the start" help_zh:"自开始以来"`
-	Vectors     []string `json:"vectors,omitempty" en:"Vectors" zh:"攻击类型" help:"All that were seen" help_zh:"观察到的全部类型"`
-	PeakPackets int      `json:"peakPackets,omitempty" en:"Peak, packets" zh:"峰值包速率" help:"A second, of a flood" help_zh:"洪水攻击每秒包数"`
-	PeakBits    int      `json:"peakBits,omitempty" en:"Peak, bits" zh:"峰值比特率" help:"A second, of a flood" help_zh:"洪水攻击每秒比特数"`
-	Direction   string   `json:"direction,omitempty" en:"Direction" zh:"方向" help:"in, or out: own hosts send it" help_zh:"in 为入站,out 为自有主机向外发送"`
-	Fingerprint string   `json:"fingerprint,omitempty" en:"Fingerprint" zh:"特征" help:"What its packets have in common" help_zh:"攻击包的共同特征"`
+	Peak        int        `json:"peak" en:"Peak" zh:"峰值" help:"Refused requests in the worst 10 s" help_zh:"最严重 10 秒内被拒绝的请求数"`
+	Count       int        `json:"count" en:"Refused" zh:"拒绝数" help:"Since the start" help_zh:"自开始以来"`
+	Vectors     []string   `json:"vectors,omitempty" en:"Vectors" zh:"攻击类型" help:"All that were seen" help_zh:"观察到的全部类型"`
+	PeakPackets int        `json:"peakPackets,omitempty" en:"Peak, packets" zh:"峰值包速率" help:"A second, of a flood" help_zh:"洪水攻击每秒包数"`
+	PeakBits    int        `json:"peakBits,omitempty" en:"Peak, bits" zh:"峰值比特率" help:"A second, of a flood" help_zh:"洪水攻击每秒比特数"`
+	Direction   string     `json:"direction,omitempty" en:"Direction" zh:"方向" help:"in, or out: own hosts send it" help_zh:"in 为入站,out 为自有主机向外发送"`
+	Fingerprint string     `json:"fingerprint,omitempty" en:"Fingerprint" zh:"特征" help:"What its packets have in common" help_zh:"攻击包的共同特征"`
+	Passed      int        `json:"passed,omitempty" en:"Passed" zh:"放行" help:"Packets to the address while it lasted" help_zh:"攻击期间放行到该地址的包数"`
+	Stopped     []Stopped  `json:"stopped,omitempty" en:"Stopped" zh:"拦下" help:"Packets that each rule stopped or answered while it lasted" help_zh:"攻击期间各规则拦下或代答的包数"`
+	Lease       *time.Time `json:"lease,omitempty" en:"Lease" zh:"有效期" help:"What is done about it ends then, unless it is renewed" help_zh:"自动处置届时失效,除非续期"`
+	Course      *Course    `json:"course,omitempty" en:"Course" zh:"过程" help:"Packets a second from the start, for a graph" help_zh:"自开始以来每秒包数,用于绘图"`
 
 	Sources  []Source `json:"sources,omitempty" en:"Sources" zh:"来源" help:"The ten that sent most, as seen" help_zh:"观察到的前十个来源"`
 	Requests []string `json:"requests,omitempty" en:"Evidence" zh:"证据" help:"Ids of some refused requests, for dun explain block" help_zh:"部分被拒绝请求的编号,可用 dun explain block 查看"`
+}
+
+// Stopped is what one rule did: its counter of use.
+type Stopped struct {
+	Reason  string `json:"reason" en:"Rule" zh:"规则"`
+	Packets int    `json:"packets" en:"Packets" zh:"包数"`
+}
+
+// Course is how an attack went, at most 120 points. Each is the worst second of
+// its time.
+type Course struct {
+	Step    resource.Duration `json:"step" en:"Step" zh:"步长" help:"Time of a point" help_zh:"每点时长"`
+	Offered []int             `json:"offered" en:"Offered" zh:"到达"`
+	Stopped []int             `json:"stopped" en:"Stopped" zh:"拦下"`
+	Passed  []int             `json:"passed" en:"Passed" zh:"放行"`
 }
 
 // Source is one attacker as the edge saw him.

@@ -202,6 +202,9 @@ type Attack struct {
 	Bits    float64 // a second, at most
 	Now     float64 // packets a second
 	Out     bool    // our hosts send it
+	// Lease is when what was ordered about it ends, unless that is renewed; zero =
+	// nothing was ordered.
+	Lease time.Time
 }
 
 // Attacks are those that are under way.
@@ -210,7 +213,11 @@ func (d *Detector) Attacks() []Attack {
 	defer d.mu.Unlock()
 	var out []Attack
 	for _, a := range d.attacks {
-		out = append(out, a.view())
+		x := a.view()
+		if a.ordered > 0 && d.opt.Obey != nil && len(a.list(false)) > 0 {
+			x.Lease = d.opt.Now().Add(a.ordered + lease - d.at).UTC().Truncate(time.Second)
+		}
+		out = append(out, x)
 	}
 	return out
 }
