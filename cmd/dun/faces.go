@@ -20,7 +20,7 @@ type door struct {
 func faces(p agent.Parts) (http.Handler, error) {
 	pages, err := console.New(console.Options{
 		Gate: p.Gate, Events: p.Events, Status: p.Status, Enter: p.Enter, NodeID: p.NodeID, Log: p.Log.With("part", "console"),
-		Checks: p.Checks, Views: p.Views, Usage: p.Usage, SignIn: p.SignIn, Names: p.Names, Upstream: p.Upstream, Traffic: p.Traffic, TestOrigin: originTest(p.Dial), UploadCertificate: uploadCertificate(p), MakeSecret: makeSecret(p), SignUps: signUps(p),
+		Checks: p.Checks, Views: p.Views, Usage: p.Usage, SignIn: p.SignIn, Names: p.Names, Upstream: p.Upstream, Traffic: p.Traffic, Floods: p.Floods, Trace: p.Trace, Evidence: p.Evidence, TestOrigin: originTest(p.Dial), UploadCertificate: uploadCertificate(p), MakeSecret: makeSecret(p), SignUps: signUps(p),
 	})
 	if err != nil {
 		return nil, err
