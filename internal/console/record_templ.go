@@ -564,7 +564,7 @@ func recordPage(v *visit, d *detail) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = layout(v, d.object.Metadata.Name, "").Render(templ.WithChildren(ctx, templ_7745c5c3_Var6), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = layout(v, d.object.Metadata.Name, d.needs()).Render(templ.WithChildren(ctx, templ_7745c5c3_Var6), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

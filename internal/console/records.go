@@ -43,6 +43,14 @@ type detail struct {
 	attack *attackView
 }
 
+// needs is what the page takes beside its look.
+func (d *detail) needs() string {
+	if d.attack != nil && d.attack.points != "" {
+		return "chart"
+	}
+	return ""
+}
+
 // step is one change of a record's history.
 type step struct {
 	gate.Version
