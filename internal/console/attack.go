@@ -23,6 +23,7 @@ type attackView struct {
 	points, step          string
 	stopped               []counter
 	passed                float64
+	through               string // the share of what passed
 	counted               bool
 	lease                 time.Time
 	packetsKept           string // "" = nothing was kept
@@ -146,9 +147,11 @@ func (v *visit) rules(a *attackView, status tree) {
 		all += n
 		a.stopped = append(a.stopped, counter{reason: v.reason(tree(row).text("reason")), packets: n})
 	}
+	share := func(n float64) string { return strconv.FormatFloat(100*n/max(all, 1), 'f', 1, 64) + " %" }
 	for i := range a.stopped {
-		a.stopped[i].share = strconv.FormatFloat(100*a.stopped[i].packets/max(all, 1), 'f', 1, 64) + " %"
+		a.stopped[i].share = share(a.stopped[i].packets)
 	}
+	a.through = share(a.passed)
 }
 
 // lasted is how long the attack was, or is by now.

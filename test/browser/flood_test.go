@@ -81,8 +81,6 @@ func TestAPersonWatchesAFlood(t *testing.T) {
 		return done
 	}
 	done := drill("syn")
-	out, _ := cell.Dun("top", "--once", "-o", "json")
-	t.Log(out)
 	e.Until("the flood by itself", `document.querySelector("#flood-state").textContent.trim() === "under attack"`)
 	e.Until("its lines", `document.querySelector("#flood-vectors canvas") !== null && document.querySelector("#flood-whole").dataset.points.split(";")[0].split(",").some((n) => n > 10000)`)
 	e.Judge("flood")

@@ -35,13 +35,13 @@
       this.plot?.destroy();
       const soft = tint("--soft"), line = tint("--line");
       const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-      const tints = (this.dataset.tints || "accent,bad").split(",").map((name) => tint(`--${name}`));
+      const names = (this.dataset.tints || "accent,bad").split(","), tints = names.map((name) => tint(`--${name}`));
       const short = (n) => n >= 1e9 ? `${+(n / 1e9).toFixed(1)}G` : n >= 1e6 ? `${+(n / 1e6).toFixed(1)}M` : n >= 1e3 ? `${+(n / 1e3).toFixed(1)}k` : `${n}`;
       this.plot = new uPlot({
         width: this.clientWidth, height: 120, legend: { show: false }, cursor: { show: false },
         scales: { x: { time: false }, y: { range: (_, lo, hi) => [0, Math.max(1, hi * 1.1)] } },
         axes: [{ ...axis, size: 22 }, { ...axis, size: 44, values: (_, all) => all.map(short) }],
-        series: [{}, ...ys.map((_, i) => ({ stroke: tints[i % tints.length], width: 1.5, points: { show: false } }))],
+        series: [{}, ...ys.map((_, i) => ({ stroke: tints[i % tints.length], width: names[i % names.length] === "soft" ? 4 : 1.5, points: { show: false } }))],
       }, data, this);
     }
   }
