@@ -20,13 +20,13 @@ type door struct {
 func faces(p agent.Parts) (http.Handler, error) {
 	pages, err := console.New(console.Options{
 		Gate: p.Gate, Events: p.Events, Status: p.Status, Enter: p.Enter, NodeID: p.NodeID, Log: p.Log.With("part", "console"),
-		Checks: p.Checks, Views: p.Views, Usage: p.Usage, SignIn: p.SignIn, Names: p.Names, Upstream: p.Upstream, Traffic: p.Traffic, TestOrigin: originTest(p.Dial), UploadCertificate: uploadCertificate(p), MakeSecret: makeSecret(p), SignUps: signUps(p),
+		Checks: p.Checks, Views: p.Views, Usage: p.Usage, SignIn: p.SignIn, Names: p.Names, Upstream: p.Upstream, Traffic: p.Traffic, Floods: p.Floods, Trace: p.Trace, Evidence: p.Evidence, TestOrigin: originTest(p.Dial), UploadCertificate: uploadCertificate(p), MakeSecret: makeSecret(p), SignUps: signUps(p),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &door{
-		api:   api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, SignIn: p.SignIn, Enter: p.Enter, Join: p.Join, Secrets: p.Secrets, Keys: p.Keys, Usage: p.Usage, Floods: p.Floods, Status: func() any { return p.Status() }, Version: version, NodeID: p.NodeID, Log: p.Log.With("part", "api")}),
+		api:   api.New(api.Options{Gate: p.Gate, Events: p.Events, Checks: p.Checks, SignIn: p.SignIn, Enter: p.Enter, Join: p.Join, Secrets: p.Secrets, Keys: p.Keys, Usage: p.Usage, Floods: p.Floods, Evidence: p.Evidence, Status: func() any { return p.Status() }, Version: version, NodeID: p.NodeID, Log: p.Log.With("part", "api")}),
 		pages: pages,
 	}, nil
 }

@@ -19,8 +19,10 @@ import (
 	"github.com/dun-sec/dun/internal/agent/kernel"
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/bytes"
 	"github.com/dun-sec/dun/internal/core/challenges"
 	"github.com/dun-sec/dun/internal/core/clock"
+	"github.com/dun-sec/dun/internal/core/db"
 	"github.com/dun-sec/dun/internal/core/dial"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/gate"
@@ -33,12 +35,14 @@ import (
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/text"
+	"github.com/dun-sec/dun/internal/core/trace"
 	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/core/views"
 	"github.com/dun-sec/dun/internal/govern/accesskeys"
 	"github.com/dun-sec/dun/internal/govern/approvals"
+	"github.com/dun-sec/dun/internal/govern/attacks"
 	"github.com/dun-sec/dun/internal/govern/classes"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/govern/nodes"
@@ -89,6 +93,10 @@ type Parts struct {
 	Traffic func() (requests, blocked uint64)
 	// Floods is what goes to protected addresses; nil = no interface is filtered.
 	Floods func() map[resource.Ref]traffic.Live
+	// Trace is the last seconds of what went to a protected address.
+	Trace func(address resource.Ref, seconds int) (trace.Series, bool)
+	// Evidence opens what was kept of an attack's packets, for who may read it.
+	Evidence func(ctx context.Context, a identity.Actor, tenant, name string) (*bytes.Reader, error)
 	// Dial connects on behalf of a tenant, as the edge would.
 	Dial func(tenant string) func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -116,10 +124,14 @@ type cell struct {
 	wishes     *signup.Store // nil = nobody signs up here
 	views      *views.Store
 	usage      *usage.Book
+	meta       *db.SQLite
 	started    time.Time
 
 	scrub  *scrubber // nil = the configuration names no interface
 	detect *detect.Detector
+
+	evidence *attacks.Keeper
+	trace    *trace.Book
 
 	challenges   *challenges.Set // of ACME authorities
 	canaryOrigin canaryOrigin    // and log: what control 1-1 tries with
@@ -146,7 +158,7 @@ func Up(ctx context.Context, opt Options) (err error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now), verdicts: verdicts.New(verdicts.Options{}), drain: newDrain()}
+	c := &cell{opt: opt, started: opt.Now(), challenges: challenges.New(opt.Now), verdicts: verdicts.New(verdicts.Options{}), drain: newDrain(), evidence: attacks.NewKeeper(), trace: trace.New()}
 	c.opt.Log = tapped(opt.Log, &c.log)
 	opt = c.opt
 	var stop closers
@@ -206,7 +218,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		return fmt.Errorf("open events: %w", err)
 	}
 	stop.add(c.events.Close)
-	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.obey, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
+	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.obey, Keep: c.evidence.Keep, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
 	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource(), c.nodeSource(), c.dataSource())
 	type made struct {
 		e   *edge.Edge
@@ -300,8 +312,10 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	})
 	part("socket", func(ctx context.Context) error { return c.serveSocket(ctx) })
 	run.Go(func() { c.watchAttacks(ctx) })
+	run.Go(func() { c.keepEvidence(ctx) })
 	run.Go(func() { c.scrubs(ctx) })
 	run.Go(func() { c.detects(ctx) })
+	run.Go(func() { c.traces(ctx) })
 	run.Go(func() { c.carryOut(ctx) })
 	run.Go(func() { c.endAccess(ctx) })
 	run.Go(func() { c.keepUsage(ctx) })

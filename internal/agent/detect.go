@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -57,9 +58,30 @@ func (c *cell) floods() func() map[resource.Ref]traffic.Live {
 		for _, a := range c.detect.Attacks() {
 			if l, ok := all[a.Of]; ok {
 				l.Attack = a.ID
+				if !a.Lease.IsZero() {
+					l.Lease = &a.Lease
+				}
 				all[a.Of] = l
 			}
 		}
 		return all
+	}
+}
+
+// traces remembers what goes to protected addresses, for graphs.
+func (c *cell) traces(ctx context.Context) {
+	live := c.floods()
+	if live == nil {
+		return
+	}
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			c.trace.Take(c.opt.Now(), live())
+		}
 	}
 }

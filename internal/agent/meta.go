@@ -35,6 +35,7 @@ func (c *cell) openMeta(ctx context.Context, stop *closers) error {
 	if err != nil {
 		return fault.New(fault.Unavailable, "%s does not open: %s", "%s 无法打开:%s", c.dir.File(metaFile), err.Error()).Because(err)
 	}
+	c.meta = d
 	stop.add(d.Close)
 	if c.views, err = views.Open(ctx, d); err != nil {
 		return err

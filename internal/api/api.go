@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/assurance"
+	"github.com/dun-sec/dun/internal/core/bytes"
 	"github.com/dun-sec/dun/internal/core/deposit"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -45,21 +46,24 @@ type Keys interface {
 
 // Options of the API. Gate, Events, SignIn and Status are needed.
 type Options struct {
-	Gate    *gate.Gate
-	Events  EventLog
-	Checks  *assurance.Registry // nil = none here
-	SignIn  *signin.Store
-	Floods  func() map[resource.Ref]traffic.Live     // nil = no interface is filtered here
-	Usage   UsageBook                                // nil = nothing is counted here
-	Enter   func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
-	Join    JoinFunc                                 // nil = no machine can join here
-	Secrets deposit.Maker                            // nil = none are kept here
-	Keys    Keys                                     // nil = no access key is taken
-	Status  func() any                               // what GET /api/v1/status answers
-	Version string
-	NodeID  uint16
-	Log     *slog.Logger
-	Now     func() time.Time
+	Gate   *gate.Gate
+	Events EventLog
+	Checks *assurance.Registry // nil = none here
+	SignIn *signin.Store
+	Floods func() map[resource.Ref]traffic.Live // nil = no interface is filtered here
+	// Evidence opens what was kept of an attack's packets, for who may read it;
+	// nil = nothing is kept here.
+	Evidence func(ctx context.Context, a identity.Actor, tenant, name string) (*bytes.Reader, error)
+	Usage    UsageBook                                // nil = nothing is counted here
+	Enter    func(token string) (resource.Ref, error) // burns the one-time link and says who may enter
+	Join     JoinFunc                                 // nil = no machine can join here
+	Secrets  deposit.Maker                            // nil = none are kept here
+	Keys     Keys                                     // nil = no access key is taken
+	Status   func() any                               // what GET /api/v1/status answers
+	Version  string
+	NodeID   uint16
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // API is the handler of the console's and the API's door.

@@ -17,7 +17,7 @@ func (m *matrix) system(id, method, path string) {
 	m.t.Helper()
 	m.cells++
 	at := func(tenant string) ask {
-		return ask{method: method, path: strings.NewReplacer("{tenant}", tenant, "{control}", "2.1-13").Replace(path), header: []string{"Content-Type", "application/json"}}
+		return ask{method: method, path: strings.NewReplacer("{tenant}", tenant, "{control}", "2.1-13", "{name}", m.flooded).Replace(path), header: []string{"Content-Type", "application/json"}}
 	}
 	with := func(query, body string) func(string) ask {
 		return func(tenant string) ask {
@@ -52,6 +52,8 @@ func (m *matrix) system(id, method, path string) {
 		m.silent("all events", m.as(m.beta, asked("-")))
 	case "usage":
 		mark = "site-of-" + marker
+	case "attackEvidence":
+		mark = "packets-of-" + marker
 	case "traffic":
 		mark = "flood-on-" + marker
 	case "explainAccess", "access":

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"regexp"
@@ -14,8 +16,12 @@ import (
 
 	"github.com/dun-sec/dun/internal/core/assurance"
 	"github.com/dun-sec/dun/internal/core/events"
+	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/traffic"
+	"github.com/dun-sec/dun/internal/govern/attacks"
+	"github.com/dun-sec/dun/internal/govern/dayzero"
+	"github.com/dun-sec/dun/internal/lab"
 )
 
 // marker is in the name of the tenant, of its records and in its events; none of
@@ -28,6 +34,7 @@ type matrix struct {
 	*door
 	operator, owner, beta string // sessions
 	names                 map[string]string
+	flooded               string // an attack with evidence
 	cells                 int
 	leaks                 []string
 }
@@ -41,6 +48,7 @@ func newMatrix(t *testing.T) *matrix {
 	m.api.opt.Floods = func() map[resource.Ref]traffic.Live {
 		return map[resource.Ref]traffic.Live{{Kind: protectedKind, Tenant: marker, Name: marker}: {Address: "flood-on-" + marker}}
 	}
+	m.flood()
 	checks, err := assurance.NewRegistry("n1", m.gate.RecordCheck, time.Now, m.gate.Checks()...)
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +76,40 @@ func newMatrix(t *testing.T) *matrix {
 		m.events.Add(events.Event{V: 1, ID: "event-" + tenant, Time: time.Now(), Part: "edge", Kind: "block", Tenant: tenant, Object: "site/of-" + tenant})
 	}
 	return m
+}
+
+// flood makes an attack of the other tenant's of which packets are kept.
+func (m *matrix) flood() {
+	m.t.Helper()
+	start := time.Date(2026, 11, 1, 3, 0, 0, 0, time.UTC)
+	m.flooded = marker + "-20261101t030000"
+	if a := m.call("PUT", "/api/v1/"+marker+"/attacks/"+m.flooded, `{"kind":"Attack","metadata":{},"spec":{"address":"198.51.100.7/32","vectors":["syn"],"start":"2026-11-01T03:00:00Z"}}`); a.status != 201 {
+		m.t.Fatalf("%d %s", a.status, a.body)
+	}
+	k := attacks.NewKeeper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	m.t.Cleanup(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		k.Run(ctx, attacks.EvidenceOptions{Gate: m.gate, Store: lab.Bytes(m.t, m.gate, nil), Log: slog.New(slog.DiscardHandler)})
+	}()
+	feed, err := m.gate.Watch(identity.Actor{Principal: dayzero.Operator}, []string{"Attack"}, nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	k.Keep(traffic.Evidence{Of: resource.Ref{Kind: protectedKind, Tenant: marker, Name: marker}, Start: start, Final: true, Packets: 1, Capture: traffic.Capture([]traffic.Frame{{Time: start, Length: 60, Data: []byte("packets-of-" + marker)}})})
+	for named := false; !named; {
+		b, err := feed.Next(m.t.Context())
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for _, c := range b.Changes {
+			s, _ := json.Marshal(c)
+			named = named || strings.Contains(string(s), `"reference"`)
+		}
+	}
+	m.api.opt.Evidence = k.Open
 }
 
 func (m *matrix) kind(name string) *resource.Kind {
@@ -260,6 +302,7 @@ func (m *matrix) walk() {
 			k := plurals[parts[0]]
 			cell := func() { m.system(op.OperationID, method, path) }
 			switch {
+			case op.OperationID == "attackEvidence":
 			case k != nil && public(k):
 				cell = func() { m.open(k, method, path) }
 			case k != nil && len(parts) == 1:

@@ -24,6 +24,7 @@ func (a *API) system() []operation {
 		a.signInOperation(),
 		a.usageOperation(),
 		a.trafficOperation(),
+		a.evidenceOperation(),
 		a.enterOperation(),
 		a.enrolOperation(),
 		a.joinOperation(),

@@ -180,7 +180,7 @@ func (a *app) root() *cobra.Command {
 	if a.opt.Run != nil {
 		root.AddCommand(a.opt.Run(root, a.lang))
 	}
-	root.AddCommand(a.apply(), a.request(), a.approve(), a.deny(), a.get(), a.delete(), a.act(), a.secret(), a.key(), a.watch(), a.history(), a.revert(), a.explain(), a.events(), a.audit(), a.posture(), a.status(), a.usage(), a.top(), a.drill(), a.login(), a.ca(), a.token(), a.admin())
+	root.AddCommand(a.apply(), a.request(), a.approve(), a.deny(), a.get(), a.delete(), a.act(), a.secret(), a.key(), a.watch(), a.history(), a.revert(), a.explain(), a.events(), a.audit(), a.posture(), a.status(), a.usage(), a.top(), a.attack(), a.drill(), a.login(), a.ca(), a.token(), a.admin())
 	a.translate(root)
 	if err := root.RegisterFlagCompletionFunc("lang", cobra.FixedCompletions([]string{"en", "zh"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		fmt.Fprintln(a.opt.Err, err)

@@ -23,6 +23,7 @@ import (
 	"github.com/a-h/templ"
 
 	"github.com/dun-sec/dun/internal/core/assurance"
+	kept "github.com/dun-sec/dun/internal/core/bytes"
 	"github.com/dun-sec/dun/internal/core/deposit"
 	"github.com/dun-sec/dun/internal/core/events"
 	"github.com/dun-sec/dun/internal/core/fault"
@@ -32,6 +33,8 @@ import (
 	"github.com/dun-sec/dun/internal/core/identity/signin"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
+	"github.com/dun-sec/dun/internal/core/trace"
+	"github.com/dun-sec/dun/internal/core/traffic"
 )
 
 // EventLog is what the console asks of core/events.
@@ -62,6 +65,11 @@ type Options struct {
 	Views   Views
 	Usage   UsageBook
 	Traffic func() (requests, blocked uint64) // since the start
+	// Floods is what goes to protected addresses now, Trace the last seconds of it.
+	Floods func() map[resource.Ref]traffic.Live
+	Trace  func(address resource.Ref, seconds int) (trace.Series, bool)
+	// Evidence opens what was kept of an attack's packets, for who may read it.
+	Evidence func(ctx context.Context, a identity.Actor, tenant, name string) (*kept.Reader, error)
 	// TestOrigin asks an origin on behalf of the tenant.
 	TestOrigin func(ctx context.Context, tenant string, o Origin) (OriginAnswer, error)
 	// UploadCertificate keeps a certificate with its key, both in PEM.
@@ -83,7 +91,7 @@ type Console struct {
 	pulses  pulses
 	beat    beat
 	seal    *sealer
-	traffic traffic
+	traffic requestRates
 	life    context.Context
 	stop    context.CancelFunc
 }

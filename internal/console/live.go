@@ -99,6 +99,8 @@ type stream struct {
 	head    string // as last sent
 	version uint64
 	minute  time.Time
+	flooded string // as last sent
+	looked  time.Time
 }
 
 // follow notes that something moved; what it is, is read when it is shown.
@@ -183,6 +185,21 @@ func (s *stream) parts() (sent bool, err error) {
 	if c := s.v.c; c.opt.Traffic != nil {
 		if c.traffic.sample(time.Now(), c.opt.Traffic) && c.opt.Gate.MayAny(s.v.actor, "status.read", resource.Platform) {
 			if err := s.send("traffic", trafficCard(s.v)); err != nil {
+				return false, err
+			}
+			sent = true
+		}
+	}
+	if c := s.v.c; c.opt.Floods != nil && time.Since(s.looked) >= time.Second {
+		s.looked = time.Now()
+		var b bytes.Buffer
+		rows, all := s.v.flooded()
+		if err := floodsCard(s.v, rows, all).Render(s.ctx, &b); err != nil {
+			return false, err
+		}
+		if b.String() != s.flooded {
+			s.flooded = b.String()
+			if err := s.put("floods", s.flooded); err != nil {
 				return false, err
 			}
 			sent = true

@@ -28,7 +28,8 @@ func (c *Console) pages(mux *routes) {
 	for pattern, h := range map[string]func(*visit) error{
 		"GET" + one: c.record, "GET" + one + "/edit": c.edit, "POST" + one + "/edit": c.edit, "GET" + one + "/history": c.history,
 		"GET" + one + "/proof": c.proof, "POST" + one + "/bundle": c.bundle, "GET" + one + "/delete": c.remove, "POST" + one + "/delete": c.remove,
-		"GET" + one + "/revert": c.revert, "POST" + one + "/revert": c.revert, "GET" + one + "/do/{verb}": c.act, "POST" + one + "/do/{verb}": c.act,
+		"GET" + one + "/revert": c.revert, "POST" + one + "/revert": c.revert, "GET" + one + "/traffic": c.flood, "GET" + one + "/traffic/live": c.floodLive, "POST" + one + "/evidence": c.evidence,
+		"GET" + one + "/do/{verb}": c.act, "POST" + one + "/do/{verb}": c.act,
 	} {
 		mux.HandleFunc(pattern, c.closed(h))
 	}

@@ -40,6 +40,15 @@ type detail struct {
 	offers []string
 	found  []originResult
 	asked  []askedRow // of a record that asks for assent
+	attack *attackView
+}
+
+// needs is what the page takes beside its look.
+func (d *detail) needs() string {
+	if d.attack != nil && d.attack.points != "" {
+		return "chart"
+	}
+	return ""
 }
 
 // step is one change of a record's history.
@@ -77,6 +86,12 @@ func (v *visit) detail(k *resource.Kind, o *resource.Object) (*detail, error) {
 	if d.fields, err = fieldsOf(k, o); err != nil {
 		return nil, err
 	}
+	if d.attack, err = v.attackOf(k, o); err != nil {
+		return nil, err
+	}
+	if d.attack != nil {
+		d.fields = slices.DeleteFunc(d.fields, func(f fieldRow) bool { return d.attack.says(f.path) })
+	}
 	d.asked, err = v.asked(o)
 	if len(d.asked) > 0 { // the difference says it better
 		d.fields = slices.DeleteFunc(d.fields, func(f fieldRow) bool { return strings.HasPrefix(f.path, "spec.changes") })
@@ -100,6 +115,9 @@ func tabsOf(v *visit, k *resource.Kind, o *resource.Object, now string) []part.L
 	offers := v.c.opt.Gate.Offers(v.actor, o.Ref(), "update")
 	if len(offers) > 0 {
 		out = append(out, part.Link{Text: v.t("Edit", "编辑"), Href: path + "/edit", Current: now == "edit"}, part.Link{Text: "YAML", Href: path + "/edit?as=yaml", Current: now == "yaml"})
+	}
+	if k.Name == protectedKind && v.c.opt.Floods != nil {
+		out = append(out, part.Link{Text: v.t("Traffic", "流量"), Href: path + "/traffic", Current: now == "traffic"})
 	}
 	return append(out, part.Link{Text: v.t("History", "历史"), Href: path + "/history", Current: now == "history"}, part.Link{Text: v.t("Proof", "证明"), Href: path + "/proof", Current: now == "proof"})
 }

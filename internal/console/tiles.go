@@ -114,9 +114,9 @@ func (v *visit) attackTile() (tile, bool) {
 // span is how many seconds of traffic the first page shows.
 const span = 120
 
-// traffic keeps the rates of the last two minutes; it samples only while
+// requestRates keeps the rates of the last two minutes; it samples only while
 // somebody looks, at most once a second.
-type traffic struct {
+type requestRates struct {
 	mu             sync.Mutex
 	at             time.Time
 	requests, bad  uint64
@@ -124,7 +124,7 @@ type traffic struct {
 }
 
 // sample takes the counters when a second has passed.
-func (t *traffic) sample(now time.Time, read func() (uint64, uint64)) (taken bool) {
+func (t *requestRates) sample(now time.Time, read func() (uint64, uint64)) (taken bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	passed := now.Sub(t.at).Seconds()
@@ -146,7 +146,7 @@ func (t *traffic) sample(now time.Time, read func() (uint64, uint64)) (taken boo
 }
 
 // points are both rates, oldest first, for the chart, and the newest of each.
-func (t *traffic) points() (points string, rate, refused float64) {
+func (t *requestRates) points() (points string, rate, refused float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	write := func(list []float64) string {

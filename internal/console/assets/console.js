@@ -29,16 +29,19 @@
     draw() {
       if (!window.uPlot || !this.clientWidth) return;
       const ys = (this.dataset.points || "").split(";").map((s) => s.split(",").map(Number));
-      const data = [ys[0].map((_, i) => i - ys[0].length + 1), ...ys];
-      if (this.plot) return this.plot.setData(data);
+      const step = Number(this.dataset.step) || 1, late = this.dataset.from === "start" ? 0 : ys[0].length - 1;
+      const data = [ys[0].map((_, i) => (i - late) * step), ...ys];
+      if (this.plot?.series.length === data.length) return this.plot.setData(data);
+      this.plot?.destroy();
       const soft = tint("--soft"), line = tint("--line");
       const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-      const looks = [[tint("--accent"), 1.5], [tint("--bad"), 1.5]];
+      const names = (this.dataset.tints || "accent,bad").split(","), tints = names.map((name) => tint(`--${name}`));
+      const short = (n) => n >= 1e9 ? `${+(n / 1e9).toFixed(1)}G` : n >= 1e6 ? `${+(n / 1e6).toFixed(1)}M` : n >= 1e3 ? `${+(n / 1e3).toFixed(1)}k` : `${n}`;
       this.plot = new uPlot({
         width: this.clientWidth, height: 120, legend: { show: false }, cursor: { show: false },
         scales: { x: { time: false }, y: { range: (_, lo, hi) => [0, Math.max(1, hi * 1.1)] } },
-        axes: [{ ...axis, size: 22 }, { ...axis, size: 40 }],
-        series: [{}, ...ys.map((_, i) => ({ stroke: looks[i % 2][0], width: looks[i % 2][1], points: { show: false } }))],
+        axes: [{ ...axis, size: 22 }, { ...axis, size: 44, values: (_, all) => all.map(short) }],
+        series: [{}, ...ys.map((_, i) => ({ stroke: tints[i % tints.length], width: names[i % names.length] === "soft" ? 4 : 1.5, points: { show: false } }))],
       }, data, this);
     }
   }

@@ -18,6 +18,29 @@ const (
 	Bad   Tone = "bad"
 )
 
+// Line is one series of a graph. Its tint is a token of the stylesheet; the
+// legend says in words what the line says.
+type Line struct{ Name, Tint, Now string }
+
+// Tints are tokens for lines that mean nothing by their colour.
+func Tints() []string { return []string{"c1", "c2", "c3", "c4", "c5", "c6"} }
+
+func tints(lines []Line) string {
+	var out []string
+	for _, l := range lines {
+		out = append(out, l.Tint)
+	}
+	return strings.Join(out, ",")
+}
+
+func names(lines []Line) string {
+	var out []string
+	for _, l := range lines {
+		out = append(out, l.Name)
+	}
+	return strings.Join(out, ";")
+}
+
 // Link is a place with its name.
 type Link struct {
 	Text, Href string

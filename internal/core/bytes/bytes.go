@@ -232,6 +232,16 @@ func (s *Store) clear(ctx context.Context) error {
 	return nil
 }
 
+// List lists whole objects whose owners are of a kind, in the order of their
+// references, at most n that come after one.
+func (s *Store) List(ctx context.Context, kind string, after Ref, n int) (out []Info, err error) {
+	rows, err := s.opt.DB.Reader.QueryContext(ctx, `SELECT ref FROM bytes WHERE whole = 1 AND kind = ? AND ref > ? ORDER BY ref LIMIT ?`, kind, after, n)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return s.infos(ctx, rows)
+}
+
 // Expired lists whole objects that are held no longer and were put before, oldest
 // first, at most n: who owns them decides what goes.
 func (s *Store) Expired(ctx context.Context, before time.Time, n int) (out []Info, err error) {
@@ -239,6 +249,10 @@ func (s *Store) Expired(ctx context.Context, before time.Time, n int) (out []Inf
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	return s.infos(ctx, rows)
+}
+
+func (s *Store) infos(ctx context.Context, rows *sql.Rows) (out []Info, err error) {
 	defer rows.Close()
 	var refs []Ref
 	for rows.Next() {

@@ -30,7 +30,7 @@ const (
 
 // TenantActions are asked about a tenant as a whole and not about a record.
 func TenantActions() []string {
-	return []string{"event.read", "audit.read", "audit.erase", "status.read", "posture.read", "posture.run", "usage.read", "signup.decide", "change.breakglass"}
+	return []string{"event.read", "audit.read", "audit.erase", "status.read", "posture.read", "posture.run", "usage.read", "evidence.read", "signup.decide", "change.breakglass"}
 }
 
 // contextType is the context of every decision.

@@ -148,4 +148,6 @@ type Live struct {
 	Armed   []string           `json:"armed"`   // vectors that something is done about
 	Monitor bool               `json:"monitor"` // nothing is really done
 	Attack  string             `json:"attack"`  // its id, while one lasts
+	// Lease is when what is done about the attack ends, unless it is renewed.
+	Lease *time.Time `json:"lease,omitempty"`
 }

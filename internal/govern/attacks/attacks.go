@@ -15,6 +15,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/kinds/shield"
 )
 
@@ -41,7 +42,8 @@ type Gate interface {
 type Options struct {
 	Gate   Gate
 	Follow func(context.Context, events.Query) (*events.Follower, error)
-	Skip   string // a tenant whose traffic is no attack: that of the checks
+	Live   func() map[resource.Ref]traffic.Live // what goes to protected addresses now; nil = the detection centre's events alone tell
+	Skip   string                               // a tenant whose traffic is no attack: that of the checks
 	Now    func() time.Time
 	Log    *slog.Logger
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/govern/dayzero"
 	"github.com/dun-sec/dun/internal/kinds/shield"
 	"github.com/dun-sec/dun/internal/lab"
@@ -233,5 +234,40 @@ func TestFloodsBecomeAttacks(t *testing.T) {
 	}
 	if st := o.Status.(*shield.AttackStatus); st.PeakPackets != 20000 {
 		t.Error("the end forgets the peak:", st)
+	}
+}
+
+// The course of a flood is a bounded number of points, however long it lasts,
+// and the peak is among them; what each rule did is counted.
+func TestTheCourseOfAFlood(t *testing.T) {
+	f := &flood{tenant: "platform", object: "shop"}
+	lease := time.Date(2026, 11, 1, 3, 1, 0, 0, time.UTC)
+	ref := resource.Ref{Kind: "ProtectedAddress", Tenant: "platform", Name: "shop"}
+	for i := range 1000 {
+		l := traffic.Live{Packets: 100, Passed: 40, Dropped: map[string]float64{"rate": 10, "cookie_sent": 50}, Lease: &lease}
+		if i == 333 {
+			l.Packets = 9000
+		}
+		f.watch(map[resource.Ref]traffic.Live{ref: l})
+		if n := len(f.course.of[0]); n >= coursePoints {
+			t.Fatal(n)
+		}
+	}
+	st := f.result()
+	if st.Course.Step != resource.Duration(16*time.Second) || len(st.Course.Offered) != 62 || st.Course.Offered[333/16] != 9000 || st.Course.Passed[3] != 40 || st.Course.Stopped[3] != 60 {
+		t.Errorf("%+v", st.Course)
+	}
+	if st.Passed != 40_000 || fmt.Sprint(st.Stopped) != "[{cookie_sent 50000} {rate 10000}]" || st.Lease == nil {
+		t.Errorf("%+v", st)
+	}
+	f.end = &lease
+	if f.watch(nil); f.result().Lease != nil || len(f.course.of[0]) != 62 {
+		t.Error("it goes on after its end")
+	}
+	// Without a filter the detection centre's word is all there is.
+	g := &flood{rate: 70, dropped: 20}
+	g.watch(nil)
+	if st := g.result(); fmt.Sprint(st.Course.Offered, st.Course.Stopped, st.Course.Passed) != "[70] [20] [50]" || st.Stopped != nil {
+		t.Errorf("%+v", st.Course)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/fault"
 	"github.com/dun-sec/dun/internal/core/gate"
 	"github.com/dun-sec/dun/internal/core/resource"
+	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/kinds/shield"
 )
 
@@ -34,6 +35,10 @@ type flood struct {
 	status                  shield.AttackStatus
 	record                  resource.Ref // zero = not written yet
 	changed                 bool
+	rate, dropped           float64 // packets a second, as was told last
+	course                  course
+	passed                  float64            // packets
+	stopped                 map[string]float64 // packets, by reason
 	reported                time.Time
 }
 
@@ -66,6 +71,7 @@ func (w *watch) hear(e events.Event) {
 	f.status.PeakPackets = max(f.status.PeakPackets, number(a["peak"]))
 	f.status.PeakBits = max(f.status.PeakBits, number(a["bits"]))
 	f.status.Vectors = f.vectors
+	f.rate, f.dropped = float64(number(a["packets"])), float64(number(a["dropped"]))
 	if a["phase"] == "end" {
 		at := e.Time.UTC()
 		f.end = &at
@@ -83,7 +89,12 @@ func number(s string) int {
 // settleFloods writes what was heard, once a second.
 func (w *watch) settleFloods(ctx context.Context) {
 	now := w.opt.Now()
+	var live map[resource.Ref]traffic.Live
+	if len(w.floods) > 0 && w.opt.Live != nil {
+		live = w.opt.Live()
+	}
 	for id, f := range w.floods {
+		f.watch(live)
 		if f.end == nil && now.Sub(f.last) >= floodStale {
 			at := f.last.UTC()
 			f.end = &at
@@ -108,14 +119,18 @@ func (w *watch) settleFloods(ctx context.Context) {
 	}
 }
 
+// floodRef is the record of an attack on a protected address.
+func floodRef(tenant, object string, start time.Time) resource.Ref {
+	stamp := start.UTC().Format("20060102t150405")
+	return resource.Ref{Kind: "Attack", Tenant: tenant, Name: strings.TrimRight(object[:min(len(object), 63-1-len(stamp))], "-") + "-" + stamp}
+}
+
 func (w *watch) openFlood(ctx context.Context, f *flood) error {
-	stamp := f.start.Format("20060102t150405")
-	name := strings.TrimRight(f.object[:min(len(f.object), 63-1-len(stamp))], "-") + "-" + stamp
-	ref := resource.Ref{Kind: "Attack", Tenant: f.tenant, Name: name}
+	ref := floodRef(f.tenant, f.object, f.start)
 	_, err := w.opt.Gate.Apply(ctx, gate.Request{
 		Actor: w.actor, Reason: fmt.Sprintf("%s: %d packets a second", strings.Join(f.vectors, ","), f.status.PeakPackets),
 		Changes: []gate.Change{{Op: gate.Put, Ref: ref, Object: &resource.Object{
-			Kind: "Attack", Metadata: resource.Metadata{Tenant: f.tenant, Name: name},
+			Kind: "Attack", Metadata: resource.Metadata{Tenant: f.tenant, Name: ref.Name},
 			Spec: &shield.AttackSpec{Address: f.address, Vectors: f.vectors, Start: f.start.Truncate(time.Second)},
 		}}},
 	})
@@ -127,7 +142,7 @@ func (w *watch) openFlood(ctx context.Context, f *flood) error {
 }
 
 func (w *watch) reportFlood(ctx context.Context, f *flood, now time.Time) error {
-	st := f.status
+	st := f.result()
 	_, err := w.opt.Gate.SetStatus(ctx, w.actor, f.record, &st)
 	if fault.Is(err, fault.NotFound) { // somebody deleted it
 		err = nil

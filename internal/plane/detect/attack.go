@@ -46,6 +46,7 @@ type attack struct {
 	looked   time.Duration // for a fingerprint
 	prints   []traffic.Fingerprint
 	limits   [traffic.Vectors]float64
+	capture  capture
 }
 
 // strength of one vector.

@@ -50,6 +50,7 @@ type Options struct {
 	Node   string
 	Events Emitter
 	Obey   func(traffic.Order) bool // who carries orders out; nil = nobody: attacks are only told
+	Keep   func(traffic.Evidence)   // who keeps evidence; it must not wait. nil = nobody
 	Now    func() time.Time         // of the wall
 	Log    *slog.Logger
 }
@@ -146,10 +147,11 @@ func (d *Detector) pass() []func() {
 	for of, a := range d.attacks {
 		switch {
 		case d.at-a.last >= fade:
-			out = append(out, d.tell(a, PhaseEnd), d.order(a, 0))
+			out = append(out, d.tell(a, PhaseEnd), d.order(a, 0), d.evidence(a, true))
 			delete(d.attacks, of)
 		case !a.told:
 			a.told, a.reported, a.toldPeak = true, d.at, a.peak
+			d.before(a)
 			d.fingerprint(a)
 			out = append(out, d.tell(a, PhaseStart), d.order(a, lease))
 		case a.grown:
@@ -161,6 +163,9 @@ func (d *Detector) pass() []func() {
 			out = append(out, d.tell(a, PhasePeak))
 		case d.at-a.looked >= 2*time.Second && d.fingerprint(a), d.at-a.ordered >= renew:
 			out = append(out, d.order(a, lease))
+		}
+		if d.attacks[of] != nil {
+			out = append(out, d.evidence(a, false))
 		}
 	}
 	return out
@@ -197,6 +202,9 @@ type Attack struct {
 	Bits    float64 // a second, at most
 	Now     float64 // packets a second
 	Out     bool    // our hosts send it
+	// Lease is when what was ordered about it ends, unless that is renewed; zero =
+	// nothing was ordered.
+	Lease time.Time
 }
 
 // Attacks are those that are under way.
@@ -205,7 +213,11 @@ func (d *Detector) Attacks() []Attack {
 	defer d.mu.Unlock()
 	var out []Attack
 	for _, a := range d.attacks {
-		out = append(out, a.view())
+		x := a.view()
+		if a.ordered > 0 && d.opt.Obey != nil && len(a.list(false)) > 0 {
+			x.Lease = d.opt.Now().Add(a.ordered + lease - d.at).UTC().Truncate(time.Second)
+		}
+		out = append(out, x)
 	}
 	return out
 }

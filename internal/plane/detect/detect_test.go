@@ -198,3 +198,62 @@ func TestSourcesAreBounded(t *testing.T) {
 		t.Error(len(tg.sources))
 	}
 }
+
+// frame is a sampled packet of the shop's.
+func (r *run) frame(v traffic.Vector, ttl byte) traffic.Sample {
+	b := make([]byte, 14+40, 200)
+	b[14], b[22], b[23] = 0x45, ttl, 6
+	return traffic.Sample{At: r.at, Of: shop, Vector: v, Length: 900, Network: 14, Data: b[:200]}
+}
+
+// TestEvidence: some of the attack's packets, never an honest one, handed out
+// after some seconds and at the end.
+func TestEvidence(t *testing.T) {
+	r := newRun(3)
+	var kept []traffic.Evidence
+	r.opt.Keep = func(e traffic.Evidence) { kept = append(kept, e) }
+	r.play(10*time.Second, quiet())
+	r.Sample(r.frame(traffic.SYN, 1)) // too old by then
+	r.play(5*time.Second, quiet())
+	r.Sample(r.frame(traffic.SYN, 2))
+	flood := with(quiet(), traffic.UDP, 60000, 60000)
+	r.play(time.Second, flood)
+	for i := range 5000 {
+		good, bad, lets, other := r.frame(traffic.UDP, 3), r.frame(traffic.UDP, 4), r.frame(traffic.UDP, 5), r.frame(traffic.SYN, 6)
+		good.Proven, bad.Dropped = true, true
+		for _, s := range []traffic.Sample{bad, good, other, lets} {
+			r.Sample(s)
+		}
+		if i%100 == 0 {
+			r.play(100*time.Millisecond, flood)
+		}
+	}
+	if len(kept) != 1 || kept[0].Final || kept[0].Of != shop {
+		t.Fatalf("%d, %+v", len(kept), kept)
+	}
+	r.play(30*time.Second, quiet())
+	if len(kept) != 2 || !kept[1].Final || kept[1].Attack != kept[0].Attack {
+		t.Fatalf("%d", len(kept))
+	}
+	frames, err := traffic.ReadCapture(kept[1].Capture)
+	if err != nil || len(frames) != evidenceFirst+evidenceLate || len(frames) != kept[1].Packets {
+		t.Fatal(len(frames), err)
+	}
+	for i, f := range frames {
+		if f.Data[22] != 4 || f.Length != 900 || len(f.Data) != traffic.EvidenceSnap {
+			t.Fatalf("frame %d: %d %+v", i, f.Data[22], f)
+		}
+		if i > 0 && f.Time.Before(frames[i-1].Time) {
+			t.Fatal("out of order")
+		}
+	}
+	if d := frames[0].Time.Sub(kept[1].Start); d < 0 || d > 5*time.Second {
+		t.Error(d)
+	}
+	r.play(15*time.Second, quiet())
+	r.Sample(r.frame(traffic.SYN, 7))
+	r.play(5*time.Second, with(quiet(), traffic.SYN, 9000, 9000))
+	if n := len(kept); n != 3 || kept[2].Packets != 1 {
+		t.Fatalf("what came before: %d", n)
+	}
+}

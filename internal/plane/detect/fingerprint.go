@@ -28,6 +28,8 @@ type recent struct{ of map[resource.Ref]*ring }
 type ring struct {
 	samples []seen
 	next    int
+	raw     []raw // the newest that nothing honest explains
+	nextRaw int
 }
 
 // seen is a sample, read.
@@ -54,7 +56,7 @@ const absent = ^uint64(0)
 
 func newRecent() *recent { return &recent{map[resource.Ref]*ring{}} }
 
-// Sample keeps the front of a packet for fingerprints.
+// Sample keeps the front of a packet for fingerprints, and as evidence.
 func (d *Detector) Sample(s traffic.Sample) {
 	x, ok := read(s)
 	if !ok {
@@ -69,6 +71,13 @@ func (d *Detector) Sample(s traffic.Sample) {
 		}
 		r = &ring{}
 		d.recent.of[s.Of] = r
+	}
+	if x, ok := rawOf(&s); ok && d.opt.Keep != nil {
+		if a := d.attacks[s.Of]; a != nil {
+			a.witness(x, s.Dropped)
+		} else {
+			r.keep(x)
+		}
 	}
 	if len(r.samples) < sampleRoom {
 		r.samples = append(r.samples, x)

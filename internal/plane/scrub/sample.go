@@ -77,7 +77,7 @@ func decodeSample(b []byte, of map[uint32]resource.Ref) (traffic.Sample, bool) {
 	}
 	reason := Reason(b[17])
 	return traffic.Sample{
-		At: time.Duration(binary.NativeEndian.Uint64(b)), Of: ref, Vector: Vector(b[16]), Dropped: reason.Drop(), Proven: reason == Proven || reason == CookieGood,
+		At: time.Duration(binary.NativeEndian.Uint64(b)), Of: ref, Vector: Vector(b[16]), Dropped: reason.Drop(), Proven: reason == Proven || reason == CookieGood || reason == Allowed,
 		Length: int(binary.NativeEndian.Uint16(b[12:])), Network: int(b[18]), Data: append([]byte{}, b[sampleHead:sampleHead+kept]...),
 	}, true
 }
