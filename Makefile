@@ -11,7 +11,7 @@ FUZZTIME ?= 30s
 
 # What tests and benches run as real peers, and what the race detector needs.
 TEST_PACKAGES  := gcc libc6-dev curl python3-botocore slowhttptest chromium fonts-noto-cjk libnss3-tools glewlwyd sqlite3 dnsmasq-base nftables iproute2 conntrack dnsutils
-BENCH_PACKAGES := nginx wrk
+BENCH_PACKAGES := nginx wrk fastnetmon ethtool
 
 .PHONY: build test bench soak fuzz deps bench-deps generate
 
@@ -31,6 +31,10 @@ bench: bench-deps
 	$(GO) run ./bench/edge slow
 	$(GO) run ./bench/policy
 	$(GO) run ./bench/gate
+	$(GO) run ./bench/scrub
+	$(GO) run ./bench/scrub alarm
+	$(GO) run ./bench/scrub replay
+	$(GO) run ./bench/scrub arming
 
 soak: deps
 	$(GO) test ./test/crash -count=1 -timeout 120m -kills 1000

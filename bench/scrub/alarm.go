@@ -57,7 +57,10 @@ func (l *listener) Add(e events.Event) {
 }
 
 // feed is the records of one protected address, then nothing.
-type feed struct{ sent bool }
+type feed struct {
+	each int // threshold; 0 = threshold
+	sent bool
+}
 
 func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 	if f.sent {
@@ -65,9 +68,13 @@ func (f *feed) Next(ctx context.Context) (resource.Batch, error) {
 		return resource.Batch{}, ctx.Err()
 	}
 	f.sent = true
+	each := f.each
+	if each == 0 {
+		each = threshold
+	}
 	spec := &shield.ProtectedAddressSpec{Prefix: server, Mode: shield.ModeMonitor}
 	for _, v := range traffic.All() {
-		spec.Thresholds = append(spec.Thresholds, shield.Threshold{Vector: v.String(), Packets: threshold})
+		spec.Thresholds = append(spec.Thresholds, shield.Threshold{Vector: v.String(), Packets: each})
 	}
 	o := &resource.Object{Kind: "ProtectedAddress", Metadata: resource.Metadata{Tenant: "platform", Name: "shop", UID: "u"}, Spec: spec}
 	return resource.Batch{Reset: true, Synced: true, Changes: []resource.Change{{Ref: o.Ref(), Object: o}}}, nil
@@ -128,17 +135,11 @@ func (l *link) alarm(i *scrub.Installation, t *scrub.Table, vector string) (told
 	var run sync.WaitGroup
 	run.Go(func() { _ = c.Run(ctx, &feed{}) })
 	run.Go(func() { _ = d.Run(ctx, &feed{}) })
-	for deadline := time.Now().Add(5 * time.Second); ; i.Attach() {
-		if s := i.State(); s.Interfaces[0].Mode == scrub.ModeNative {
-			break
-		}
-		if time.Now().After(deadline) {
-			return told{}, fmt.Errorf("not attached: %+v", i.State())
-		}
-		pause(ctx, 50*time.Millisecond)
+	if err := attached(ctx, i); err != nil {
+		return told{}, err
 	}
 	pause(ctx, time.Second)
-	start, sent, err := l.send(ctx, vector, 3*rate)
+	start, sent, err := l.sendAt(ctx, vector, 3*rate, rate)
 	if err != nil {
 		return told{}, err
 	}
@@ -159,6 +160,19 @@ func (l *link) alarm(i *scrub.Installation, t *scrub.Table, vector string) (told
 	return x, nil
 }
 
+// attached waits until the filter is in the driver.
+func attached(ctx context.Context, i *scrub.Installation) error {
+	for deadline := time.Now().Add(5 * time.Second); ; i.Attach() {
+		if s := i.State(); s.Interfaces[0].Mode == scrub.ModeNative {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not attached: %+v", i.State())
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -168,9 +182,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// send sends n packets and says when the first one went out, and how many a
+// sendAt sends n packets and says when the first one went out, and how many a
 // second there really were.
-func (l *link) send(ctx context.Context, vector string, n int) (start time.Time, perSecond float64, err error) {
+func (l *link) sendAt(ctx context.Context, vector string, n int, rate float64) (start time.Time, perSecond float64, err error) {
 	err = l.out(func() error {
 		g, err := flood.New("dv1")
 		if err != nil {
@@ -250,7 +264,7 @@ func (l *link) peer(dir, said string) (time.Duration, error) {
 	done := make(chan error, 1)
 	go func() {
 		begun <- time.Now()
-		_, _, err := l.send(ctx, "udp", 20*rate)
+		_, _, err := l.sendAt(ctx, "udp", 20*rate, rate)
 		done <- err
 	}()
 	start := <-begun
