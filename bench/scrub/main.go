@@ -8,7 +8,9 @@
 // packet of a flood the detection centre tells of it, how well it names and
 // weighs it, with FastNetMon beside it on the same interface; as "go run
 // ./bench/scrub replay" how many of 30 000 attacks it misses in simulated time,
-// and of 200 in packets, and how often it cries on honest days.
+// and of 200 in packets, and how often it cries on honest days; as
+// "go run ./bench/scrub arming" what of a flood reaches a server that both
+// centres guard, and how honest clients fare meanwhile.
 //
 // Needs root, nft, ip and ethtool; fastnetmon for its row.
 package main
@@ -92,6 +94,8 @@ func run() error {
 		return l.alarms()
 	case "replay":
 		return l.replays()
+	case "arming":
+		return l.armings()
 	}
 	fmt.Printf("%s, %d processors, load %s; %d packets a measurement, best of %d\n\n", kernel(), runtime.NumCPU(), load(), *packets, *rounds)
 	fmt.Printf("%-66s %10s %10s %8s\n", "receiver", "ns/packet", "Mpps/core", "x bare")

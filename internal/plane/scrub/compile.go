@@ -171,7 +171,6 @@ func (c *Centre) policyFor(ref resource.Ref, spec *shield.ProtectedAddressSpec, 
 	p.Monitor = mode == shield.ModeMonitor
 	s := c.scrubPolicy(ref, spec)
 	if o := c.orders[ref]; o != nil && o.until > now {
-		p.StrictAfter = max(p.StrictAfter, o.at+settling)
 		if len(p.Services) > 0 {
 			p.Strict = true // what the address offers is known, and it is under attack
 		}

@@ -157,6 +157,7 @@ const (
 	filterMapCountersout = "countersout"
 	filterMapDeny        = "deny"
 	filterMapKnown       = "known"
+	filterMapOffered     = "offered"
 	filterMapPolicies    = "policies"
 	filterMapPrefixes4a  = "prefixes4a"
 	filterMapPrefixes4b  = "prefixes4b"
@@ -236,6 +237,7 @@ type filterMapSpecs struct {
 	Countersout *ebpf.MapSpec `ebpf:"countersout"`
 	Deny        *ebpf.MapSpec `ebpf:"deny"`
 	Known       *ebpf.MapSpec `ebpf:"known"`
+	Offered     *ebpf.MapSpec `ebpf:"offered"`
 	Policies    *ebpf.MapSpec `ebpf:"policies"`
 	Prefixes4a  *ebpf.MapSpec `ebpf:"prefixes4a"`
 	Prefixes4b  *ebpf.MapSpec `ebpf:"prefixes4b"`
@@ -287,6 +289,7 @@ type filterMaps struct {
 	Countersout *ebpf.Map `ebpf:"countersout"`
 	Deny        *ebpf.Map `ebpf:"deny"`
 	Known       *ebpf.Map `ebpf:"known"`
+	Offered     *ebpf.Map `ebpf:"offered"`
 	Policies    *ebpf.Map `ebpf:"policies"`
 	Prefixes4a  *ebpf.Map `ebpf:"prefixes4a"`
 	Prefixes4b  *ebpf.Map `ebpf:"prefixes4b"`
@@ -314,6 +317,7 @@ func (m *filterMaps) Close() error {
 		m.Countersout,
 		m.Deny,
 		m.Known,
+		m.Offered,
 		m.Policies,
 		m.Prefixes4a,
 		m.Prefixes4b,

@@ -523,6 +523,39 @@ func TestServices(t *testing.T) {
 	}
 }
 
+// TestHandshakeUnderWay: what our host has answered may be finished when SYNs
+// begin to be challenged, by who knows the answer's sequence number and by
+// nobody else.
+func TestHandshakeUnderWay(t *testing.T) {
+	both(t, func(t *testing.T, src, dst netip.Addr) {
+		b := newBench(t)
+		b.publish(Options{}, protect(nil))
+		if got := b.reason(shape{src: src, dst: dst, tcp: syn()}.build(t)); got != Passed {
+			t.Fatal(got)
+		}
+		b.out(shape{src: dst, dst: src, tcp: &layers.TCP{SrcPort: 443, DstPort: 40001, Seq: 0xfffffffe, Ack: 8, SYN: true, ACK: true, Window: 500}}.build(t))
+		b.publish(Options{Proxy: true}, protect(func(p *Policy) { p.arm(SYN, 0) }))
+		for name, x := range map[string]struct {
+			change func(*layers.TCP)
+			want   Reason
+		}{
+			"its end":               {func(*layers.TCP) {}, Learning},
+			"its first data":        {func(h *layers.TCP) { h.PSH = true }, Learning},
+			"another number":        {func(h *layers.TCP) { h.Ack++ }, NoState},
+			"another port":          {func(h *layers.TCP) { h.SrcPort++ }, NoState},
+			"another service":       {func(h *layers.TCP) { h.DstPort++ }, NoState},
+			"no answer to anything": {func(h *layers.TCP) { h.ACK, h.RST = false, true }, NoState},
+		} {
+			h := ack()
+			h.Ack = 0xffffffff
+			x.change(h)
+			if got := b.reason(shape{src: src, dst: dst, tcp: h}.build(t)); got != x.want {
+				t.Errorf("%s: %s, want %s", name, got, x.want)
+			}
+		}
+	})
+}
+
 // TestMonitor: everything is decided, nothing is done.
 func TestMonitor(t *testing.T) {
 	b := newBench(t)

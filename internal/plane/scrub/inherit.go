@@ -174,7 +174,7 @@ func (c *Centre) resume(now time.Duration) {
 
 // resumed is what was done more than p does; nil = nothing.
 func resumed(ref resource.Ref, p, was *Policy, now time.Duration) *order {
-	o := &order{Order: traffic.Order{Of: ref, For: inheritOrders}, at: min(now, was.StrictAfter-settling), until: now + inheritOrders}
+	o := &order{Order: traffic.Order{Of: ref, For: inheritOrders}, until: now + inheritOrders}
 	for v := range Vectors {
 		if was.Action[v] != Pass && was.Action[v] != p.Action[v] {
 			o.Vectors = append(o.Vectors, Vector(v))

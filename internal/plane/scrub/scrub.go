@@ -32,8 +32,6 @@ const (
 	// learning is how long TCP without a proof is let through after a filter
 	// began to look, so that connections older than it prove themselves.
 	learning = time.Minute
-	// settling is the same after an order: handshakes that began before it.
-	settling = 2 * time.Second
 
 	sampleOf = 256 // one packet in so many is looked at
 
@@ -74,7 +72,7 @@ type Centre struct {
 type order struct {
 	traffic.Order
 
-	at, until time.Duration // of the monotonic clock
+	until time.Duration // of the monotonic clock
 }
 
 // NewCentre makes one. What an earlier process left in the filter stays in
@@ -173,11 +171,7 @@ func (c *Centre) Obey(o traffic.Order) bool {
 		c.mu.Unlock()
 		return false
 	default:
-		n := &order{Order: o, at: now, until: now + o.For}
-		if old != nil && old.until > now {
-			n.at = old.at
-		}
-		c.orders[o.Of] = n
+		c.orders[o.Of] = &order{Order: o, until: now + o.For}
 	}
 	c.mu.Unlock()
 	c.wake()

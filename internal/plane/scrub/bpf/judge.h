@@ -168,6 +168,32 @@ static __always_inline int is_known(struct packet *p, __u64 now)
 	return touch(&known, &k, now, 3600 * FRESH);
 }
 
+/* offer_of is what our host's answer to a SYN comes to: of the other end, the
+ * ports and our sequence number, which nobody else knows. It stands in a table
+ * of fixed size, in which the newest takes the place of an older one: when SYNs
+ * begin to be challenged, handshakes that are under way are told by it. */
+static __always_inline __u64 offer_of(const struct settings *s, const __u64 *client, __u16 cport, __u16 port, __u32 seq)
+{
+	return keyed(s, client[0] ^ rotate(client[1], 23), client[1], (__u64)cport << 48 | (__u64)port << 32 | seq);
+}
+
+static __always_inline void offer(const struct settings *s, struct packet *p, __u32 seq, __u64 now)
+{
+	__u64 h = offer_of(s, p->dst, p->dport, p->sport, seq);
+	__u32 i = h & (OFFERED - 1);
+	__u64 *o = bpf_map_lookup_elem(&offered, &i);
+	if (o)
+		*o = h >> 32 << 32 | (__u32)(now / FRESH);
+}
+
+static __always_inline int was_offered(const struct settings *s, struct packet *p, __u32 ack, __u64 now)
+{
+	__u64 h = offer_of(s, p->src, p->sport, p->dport, ack - 1);
+	__u32 i = h & (OFFERED - 1);
+	__u64 *o = bpf_map_lookup_elem(&offered, &i);
+	return o && *o >> 32 == h >> 32 && (__u32)(now / FRESH) - (__u32)*o <= 60;
+}
+
 /* martian sources are nobody's (RFC 6890): they cannot be answered. */
 static __always_inline int martian(struct packet *p)
 {

@@ -126,7 +126,8 @@ static __always_inline int judge_state(struct xdp_md *ctx, const struct settings
 	if (p->vector == V_SYNACK)
 		return was_asked(p, &f, now, 60 * FRESH) ? R_PROVEN : 0;
 	flow_of(p, &f);
-	if (p->vector == V_ACK && (p->tcp_flags & (TCP_ACK | TCP_FIN)) == TCP_ACK && cookie_good(ctx, p)) {
+	int v_ack = p->vector == V_ACK && p->tcp_flags & TCP_ACK;
+	if (v_ack && !(p->tcp_flags & TCP_FIN) && cookie_good(ctx, p)) {
 		__u64 at = now & ~REOPENS;
 		bpf_map_update_elem(&proven, &f, &at, BPF_ANY);
 		struct denied k = {};
@@ -134,6 +135,10 @@ static __always_inline int judge_state(struct xdp_md *ctx, const struct settings
 		bpf_map_update_elem(&known, &k, &now, BPF_ANY);
 		return R_COOKIE_GOOD;
 	}
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct tcphdr *tcp = (void *)at(data, end, p->l4, sizeof(*tcp));
+	if (tcp && v_ack && was_offered(s, p, bpf_ntohl(tcp->ack_seq), now))
+		return R_LEARNING;
 	if (now < pol->strict_after && rated(s, p, pol, slot, now) == R_PASSED)
 		return R_LEARNING;
 	return 0;
@@ -313,9 +318,9 @@ int scrub_mark(struct __sk_buff *skb)
 }
 
 /* learn keeps what our host says about a flow: a segment of an established
- * connection proves the other end, a question makes its answer welcome. It says
- * whether a connection came to be. */
-static __always_inline int learn(struct packet *p, const struct policy *pol, __u64 now)
+ * connection proves the other end, a question makes its answer welcome, an offer
+ * lets a handshake be finished. It says whether a connection came to be. */
+static __always_inline int learn(void *data, void *end, const struct settings *s, struct packet *p, const struct policy *pol, __u64 now)
 {
 	struct flow f = {};
 	flow_back(p, &f);
@@ -334,6 +339,12 @@ static __always_inline int learn(struct packet *p, const struct policy *pol, __u
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
 		ask(p, &f, now, 60 * FRESH);
+		return 0;
+	}
+	if (p->vector == V_SYNACK) {
+		struct tcphdr *tcp = (void *)at(data, end, p->l4, sizeof(*tcp));
+		if (tcp)
+			offer(s, p, bpf_ntohl(tcp->seq), now);
 		return 0;
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_ACK || touch(&proven, &f, now & ~REOPENS, 0))
@@ -377,7 +388,7 @@ int scrub_out(struct __sk_buff *skb)
 	__u8 v = p.vector & (VECTORS - 1);
 	__u8 reason = R_PASSED;
 	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	int proven_now = p.fragment ? 0 : learn(&p, pol, now);
+	int proven_now = p.fragment ? 0 : learn(data, end, s, &p, pol, now);
 	/* What belongs to an established connection is no flood of ours. */
 	if (pol->interval_out[v] && !(p.proto == IPPROTO_TCP && v == V_ACK)) {
 		__u32 i = slot * VECTORS + v;

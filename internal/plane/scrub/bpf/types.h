@@ -2,7 +2,7 @@
 /* Shapes that the program and ../shape.go share. Change both, and LAYOUT. */
 #pragma once
 
-#define LAYOUT 2
+#define LAYOUT 3
 
 #define SLOTS 1024         /* policies in force, unless the loader asks for more */
 #define SERVICES 8         /* of a policy */
@@ -12,6 +12,7 @@
 #define BLOCKS 4096        /* of the bloom filter, 512 bits each; a power of two */
 #define DST_BUCKETS 65536  /* a power of two */
 #define ASKED 4096         /* ports that own hosts asked from, hashed; a power of two */
+#define OFFERED 131072    /* handshakes that own hosts answered, hashed; a power of two */
 #define SNAP 256           /* bytes of a sampled packet at most */
 
 /* What a packet is. The order is that of the closed list of vectors. */
