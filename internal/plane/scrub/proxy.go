@@ -23,6 +23,11 @@ const (
 // connection tracking that it rests on is the kernel's own. A client that hangs
 // up before the server has answered the proxy sends what belongs to nothing
 // yet: that is dropped and sent again, since the server would reset it.
+//
+// The proxy's own acknowledgement to the server is given the timestamps of the
+// client's side, twice; Linux 6.15 and newer do not take it, and the connection
+// hangs for a second when the server speaks first, or a millisecond passed. It
+// is sent without timestamps: then it is taken.
 func proxyRules(table string) string {
 	chain := func(name, hook string) string {
 		return fmt.Sprintf(`	chain %s {
@@ -40,6 +45,10 @@ table inet %s {
 	chain raw {
 		type filter hook prerouting priority raw; policy accept;
 		meta mark 0x%08x notrack
+	}
+	chain output {
+		type filter hook output priority 0; policy accept;
+		tcp flags == ack ct direction original fib saddr type != local reset tcp option timestamp
 	}
 %s%s}
 `, table, table, table, markCookie, chain("input", "input"), chain("forward", "forward"))

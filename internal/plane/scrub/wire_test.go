@@ -324,6 +324,80 @@ func TestTheLastAckIsLost(t *testing.T) {
 	}
 }
 
+// TestTheServerSpeaksFirst: the server takes the proxy's acknowledgement at once,
+// with no word from the client, and nothing is sent twice.
+func TestTheServerSpeaksFirst(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	w.publish(challenge)
+	defer w.keepReceiving()()
+	for _, addr := range []string{server4, server6} {
+		ln, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = c.Write([]byte("220 ready"))
+				c.Close()
+			}
+		}()
+		for range 50 {
+			err := w.out(func() error {
+				c, err := net.DialTimeout("tcp", ln.Addr().String(), 5*time.Second)
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+					return err
+				}
+				_, err = io.ReadFull(c, make([]byte, 9))
+				return err
+			})
+			if err != nil {
+				t.Error(addr, err)
+			}
+		}
+	}
+	for _, name := range []string{"TSEcrRejected", "TCPTimeouts"} {
+		if n := extended(t, name); n > 0 {
+			t.Errorf("%s: %d", name, n)
+		}
+	}
+}
+
+// extended is a counter of the kernel's TCP in this network namespace; 0 where
+// it has none of the name.
+func extended(t *testing.T, name string) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/thread-self/net/netstat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(b), "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+		for j := range names {
+			if names[j] == name {
+				n, err := strconv.Atoi(values[j])
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+	}
+	return 0
+}
+
 // keepReceiving lets dv1 take frames that the filter sends by XDP_TX.
 func (w *wire) keepReceiving() func() {
 	stop, ready, ended := make(chan struct{}), make(chan error, 1), make(chan struct{})
