@@ -41,6 +41,8 @@ type attachment struct {
 	mode  string
 	why   string
 	links []link.Link // xdp, mark, out
+	sent  *sent       // answers, when it was looked last
+	long  bool        // answers go through the stack
 }
 
 func (a *attachment) close() error {
@@ -68,6 +70,7 @@ func (i *Installation) Attach() {
 			continue
 		}
 		if a != nil && a.index == ifi.Index && a.mode != ModeOff {
+			i.heed(name, a)
 			continue
 		}
 		if a != nil && a.index != ifi.Index {

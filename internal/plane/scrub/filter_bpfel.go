@@ -157,6 +157,7 @@ const (
 	filterMapCountersout = "countersout"
 	filterMapDeny        = "deny"
 	filterMapKnown       = "known"
+	filterMapLongway     = "longway"
 	filterMapOffered     = "offered"
 	filterMapPolicies    = "policies"
 	filterMapPrefixes4a  = "prefixes4a"
@@ -237,6 +238,7 @@ type filterMapSpecs struct {
 	Countersout *ebpf.MapSpec `ebpf:"countersout"`
 	Deny        *ebpf.MapSpec `ebpf:"deny"`
 	Known       *ebpf.MapSpec `ebpf:"known"`
+	Longway     *ebpf.MapSpec `ebpf:"longway"`
 	Offered     *ebpf.MapSpec `ebpf:"offered"`
 	Policies    *ebpf.MapSpec `ebpf:"policies"`
 	Prefixes4a  *ebpf.MapSpec `ebpf:"prefixes4a"`
@@ -289,6 +291,7 @@ type filterMaps struct {
 	Countersout *ebpf.Map `ebpf:"countersout"`
 	Deny        *ebpf.Map `ebpf:"deny"`
 	Known       *ebpf.Map `ebpf:"known"`
+	Longway     *ebpf.Map `ebpf:"longway"`
 	Offered     *ebpf.Map `ebpf:"offered"`
 	Policies    *ebpf.Map `ebpf:"policies"`
 	Prefixes4a  *ebpf.Map `ebpf:"prefixes4a"`
@@ -317,6 +320,7 @@ func (m *filterMaps) Close() error {
 		m.Countersout,
 		m.Deny,
 		m.Known,
+		m.Longway,
 		m.Offered,
 		m.Policies,
 		m.Prefixes4a,

@@ -44,6 +44,7 @@ ARRAY(bloom, struct bloom_block, 2 * BLOCKS, 0);
 ARRAY(sketch, struct cells, 1, 0); /* the loader makes it one a CPU */
 ARRAY(askedports, __u32, ASKED, 0);
 ARRAY(offered, __u64, OFFERED, 0);
+ARRAY(longway, __u32, ANSWERS, 0); /* 1 = what is answered goes through the stack */
 PERCPU(counters, struct counts, SLOTS);
 PERCPU(countersout, struct counts, SLOTS);
 PERCPU(total, struct totals, 1);

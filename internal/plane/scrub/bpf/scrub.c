@@ -28,6 +28,7 @@
 #define TCX_DROP 2
 
 #define MARK_COOKIE 0x64756e01 /* "dun", 1: this ACK answered a cookie */
+#define MARK_ANSWER 0x64756e03 /* it is our answer: back where it came from */
 #define MARK_PROVEN 0x64756e02 /* it belongs to a flow where cookies are asked for */
 
 static __always_inline struct policy *policy_of(const struct settings *s, const __u64 *addr, int v6, __u32 *slot, __u32 *base)
@@ -294,8 +295,13 @@ int scrub_in(struct xdp_md *ctx)
 	}
 	switch (reason) {
 	case R_COOKIE_SENT:
-	case R_TRUNCATED:
-		return XDP_TX;
+	case R_TRUNCATED: {
+		__u32 i = ctx->ingress_ifindex & (ANSWERS - 1);
+		__u32 *far = bpf_map_lookup_elem(&longway, &i);
+		if (!far || !*far)
+			return XDP_TX;
+		return mark(ctx, MARK_ANSWER) ? XDP_PASS : XDP_DROP;
+	}
 	case R_COOKIE_GOOD:
 		return mark(ctx, MARK_COOKIE) ? XDP_PASS : XDP_DROP;
 	case R_PROVEN:
@@ -312,6 +318,10 @@ int scrub_mark(struct __sk_buff *skb)
 	__u32 *m = (void *)(long)skb->data_meta;
 	if ((void *)(m + 1) > (void *)(long)skb->data)
 		return TCX_NEXT;
+	if (*m == MARK_ANSWER) {
+		skb->mark = MARK_ANSWER;
+		return bpf_redirect(skb->ifindex, 0);
+	}
 	if (*m == MARK_COOKIE || *m == MARK_PROVEN)
 		skb->mark = *m;
 	return TCX_NEXT;
@@ -373,6 +383,8 @@ int scrub_out(struct __sk_buff *skb)
 	__u32 zero = 0;
 	struct settings *s = bpf_map_lookup_elem(&config, &zero);
 	if (!s || s->layout != LAYOUT)
+		return TCX_NEXT;
+	if (skb->mark == MARK_ANSWER) /* no host said it */
 		return TCX_NEXT;
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct packet p = {.length = skb->len};

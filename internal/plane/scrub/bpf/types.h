@@ -13,6 +13,7 @@
 #define DST_BUCKETS 65536  /* a power of two */
 #define ASKED 4096         /* ports that own hosts asked from, hashed; a power of two */
 #define OFFERED 131072    /* handshakes that own hosts answered, hashed; a power of two */
+#define ANSWERS 64         /* interfaces, by their index; a power of two */
 #define SNAP 256           /* bytes of a sampled packet at most */
 
 /* What a packet is. The order is that of the closed list of vectors. */
