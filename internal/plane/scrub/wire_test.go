@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -371,6 +372,47 @@ func TestTheServerSpeaksFirst(t *testing.T) {
 		if n := extended(t, name); n > 0 {
 			t.Errorf("%s: %d", name, n)
 		}
+	}
+}
+
+// TestAnswersGoTheLongWay: where the other end of the link takes nothing that XDP
+// sends, the filter finds that out and answers through the stack.
+func TestAnswersGoTheLongWay(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	w.publish(challenge)
+	stop := make(chan struct{})
+	var run sync.WaitGroup
+	run.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				w.i.Attach()
+			}
+		}
+	})
+	defer run.Wait()
+	defer close(stop)
+	for _, addr := range []string{server4, server6} {
+		port := serve(t, addr)
+		for range 5 {
+			if err := w.visit(addr, port, 100_000); err != nil {
+				t.Error(addr, err)
+			}
+		}
+	}
+	c, err := w.Counts(0, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Packets[scrub.SYNACK] > 0 {
+		t.Errorf("%d answers of the filter count as what hosts sent", c.Packets[scrub.SYNACK])
 	}
 }
 
