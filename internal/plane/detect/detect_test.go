@@ -180,6 +180,40 @@ func TestThresholdsOfARecord(t *testing.T) {
 	}
 }
 
+// TestFewSamplesAreNoAlarm: one packet in 30 000 was looked at, and of those
+// seven in twenty seconds make 10 500 packets a second, which is above the
+// threshold of datagrams, by chance perhaps. Where they are many, they are believed.
+func TestFewSamplesAreNoAlarm(t *testing.T) {
+	for _, x := range []struct {
+		samples   int // a reading of a second each
+		every     int
+		estimated bool
+		told      bool
+	}{{7, 20, false, false}, {7, 20, true, false}, {8, 20, true, true}, {8, 20, false, true}, {1, 1, true, true}, {1, 1, false, true}, {7, 1000, true, false}, {8, 1000, true, true}} {
+		r := newRun(4)
+		for i := range 200 {
+			r.at += time.Second
+			c := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32")}
+			n := uint64(0)
+			if x.every == 1 || i%x.every == 0 {
+				n = uint64(x.samples)
+			}
+			rd := traffic.Reading{Source: "router", At: r.at, Span: time.Second, Estimated: x.estimated}
+			if x.estimated {
+				c.Volume[traffic.UDP] = traffic.Volume{Packets: n * 30_000, Suspect: n * 30_000, Seen: n}
+			} else {
+				c.Volume[traffic.UDP] = traffic.Volume{Packets: n, Suspect: n}
+				rd.Sampled = 30_000
+			}
+			rd.Counts = []traffic.Count{c}
+			r.Count(rd)
+		}
+		if told := len(r.told) > 0; told != x.told {
+			t.Errorf("%+v: %q", x, r.phases())
+		}
+	}
+}
+
 // TestSourcesAreBounded: nobody who sends readings chooses what they cost.
 func TestSourcesAreBounded(t *testing.T) {
 	d := New(Options{})
@@ -192,7 +226,7 @@ func TestSourcesAreBounded(t *testing.T) {
 	}
 	tg := d.targets[key{resource.Ref{Name: "0"}, "198.51.100.7/32", false}]
 	for i := range 200 {
-		tg.add(fmt.Sprint(i), time.Hour, time.Second, &[traffic.Vectors]traffic.Volume{}, 1)
+		tg.add(fmt.Sprint(i), time.Hour, time.Second, &[traffic.Vectors]traffic.Volume{}, counting{scale: 1})
 	}
 	if len(tg.sources) != maxSources {
 		t.Error(len(tg.sources))
