@@ -12,6 +12,7 @@ type Packet struct {
 	Vector   Vector
 	Length   int // of the IP packet, bytes, as it says
 	Network  int // offset of the IP header
+	Payload  int // offset of what the transport carries, by its own word; 0 = not told
 }
 
 const (
@@ -51,6 +52,9 @@ func Classify(frame []byte) (Packet, bool) {
 	}
 	p, ok := ClassifyIP(ip)
 	p.Network = offset
+	if p.Payload > 0 {
+		p.Payload += offset
+	}
 	return p, ok
 }
 
@@ -63,7 +67,7 @@ func ClassifyIP(ip []byte) (Packet, bool) {
 	case 4:
 		p := Packet{Src: netip.AddrFrom4([4]byte(ip[12:])), Dst: netip.AddrFrom4([4]byte(ip[16:])), Length: int(binary.BigEndian.Uint16(ip[2:]))}
 		head, frag := int(ip[0]&15)*4, binary.BigEndian.Uint16(ip[6:])
-		p.Vector = vectorOf(ip, max(head, 20), ip[9], false, frag&0x3fff != 0, frag&0x1fff != 0)
+		p.Vector, p.Payload = vectorOf(ip, max(head, 20), ip[9], false, frag&0x3fff != 0, frag&0x1fff != 0)
 		return p, true
 	case 6:
 		if len(ip) < 40 {
@@ -71,7 +75,7 @@ func ClassifyIP(ip []byte) (Packet, bool) {
 		}
 		p := Packet{Src: netip.AddrFrom16([16]byte(ip[8:])), Dst: netip.AddrFrom16([16]byte(ip[24:])), Length: int(binary.BigEndian.Uint16(ip[4:])) + 40}
 		at, proto, fragment, later := skipExtensions(ip)
-		p.Vector = vectorOf(ip, at, proto, true, fragment, later)
+		p.Vector, p.Payload = vectorOf(ip, at, proto, true, fragment, later)
 		return p, true
 	}
 	return Packet{}, false
@@ -109,28 +113,29 @@ func skipExtensions(ip []byte) (at int, proto byte, fragment, later bool) {
 	return at, proto, fragment, later
 }
 
-func vectorOf(ip []byte, at int, proto byte, v6, fragment, later bool) Vector {
-	if fragment || later {
-		return Frag
-	}
+func vectorOf(ip []byte, at int, proto byte, v6, fragment, later bool) (v Vector, payload int) {
 	var l4 []byte
-	if at <= len(ip) {
+	if at <= len(ip) && !later {
 		l4 = ip[at:]
 	}
 	switch {
 	case proto == 6 && len(l4) >= 20:
-		return OfTCP(l4[13])
+		v, payload = OfTCP(l4[13]), at+int(l4[12]>>4)*4
 	case proto == 17 && len(l4) < 8:
-		return UDP
+		v = UDP
 	case proto == 17:
-		return OfUDP(binary.BigEndian.Uint16(l4), binary.BigEndian.Uint16(l4[2:]))
+		v, payload = OfUDP(binary.BigEndian.Uint16(l4), binary.BigEndian.Uint16(l4[2:])), at+8
+	case (proto == 1 && !v6 || proto == 58 && v6) && len(l4) < 8:
+		v = ICMP
 	case proto == 1 && !v6 || proto == 58 && v6:
-		if len(l4) < 8 {
-			return ICMP
-		}
-		return OfICMP(v6, l4[0], l4[1])
+		v, payload = OfICMP(v6, l4[0], l4[1]), at+8
+	default:
+		v = Other
 	}
-	return Other
+	if fragment || later {
+		v = Frag
+	}
+	return v, payload
 }
 
 // Flags of TCP (RFC 9293, section 3.1).

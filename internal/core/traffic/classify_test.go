@@ -69,6 +69,9 @@ func TestClassify(t *testing.T) {
 		if !ok || p.Vector != x.want || p.Network != x.network {
 			t.Errorf("%s: %v %+v, want %s", name, ok, p, x.want)
 		}
+		if p.Payload != 0 && p.Payload < p.Network+28 {
+			t.Errorf("%s: payload at %d", name, p.Payload)
+		}
 		if v4 := p.Dst.Is4(); v4 && (p.Src.String() != "198.51.100.7" || p.Dst.String() != "203.0.113.5") || !v4 && (p.Src.String() != "2001:db8::1" || p.Dst.String() != "2001:db8::2") {
 			t.Errorf("%s: from %s to %s", name, p.Src, p.Dst)
 		}
