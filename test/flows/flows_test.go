@@ -1,0 +1,210 @@
+// Package flows runs the program with no interface to filter, and a real exporter
+// of flows beside it: floods are told by what it says alone.
+package flows
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dun-sec/dun/internal/lab"
+	"github.com/dun-sec/dun/internal/plane/scrub/flood"
+)
+
+func command(t *testing.T, line string) string {
+	t.Helper()
+	args := strings.Fields(line)
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return string(out)
+}
+
+// pair makes dv0 here and dv1 in a named namespace.
+func pair(t *testing.T) {
+	t.Helper()
+	outside := "dun-flows-" + strconv.Itoa(os.Getpid())
+	in := "ip netns exec " + outside + " "
+	command(t, "ip netns add "+outside)
+	t.Cleanup(func() { command(t, "ip netns del "+outside) })
+	for _, line := range []string{
+		"ip link add dv0 address 02:00:00:00:00:07 type veth peer name dv1 address 02:00:00:00:00:01 netns " + outside,
+		"ip addr add 198.51.100.254/24 dev dv0", "ip link set dv0 up", in + "ip addr add 198.51.100.1/24 dev dv1", in + "ip link set dv1 up",
+	} {
+		command(t, line)
+	}
+	// A veth forgets what its peer sends by XDP unless it has a program itself.
+	g, err := flood.New("dv0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	pass, err := g.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { pass.Close() })
+}
+
+// exporter runs softflowd on dv0 for what goes to an address.
+func exporter(t *testing.T, version int, port, to string) {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command("softflowd", "-d", "-i", "dv0", "-v", strconv.Itoa(version), "-n", "127.0.0.1:"+port, "-p", filepath.Join(dir, "pid"), "-c", filepath.Join(dir, "ctl"), "-m", "500000",
+		"-t", "tcp=2", "-t", "tcp.rst=2", "-t", "udp=2", "-t", "icmp=2", "-t", "general=2", "-t", "maxlife=5", "-t", "expint=1", "-A", "milli", "dst", "host", to)
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal("softflowd:", err)
+	}
+	done := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(done) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-done
+		if t.Failed() {
+			b, _ := os.ReadFile(log.Name())
+			t.Logf("softflowd -v %d: %s", version, b)
+		}
+	})
+}
+
+// TestAFloodIsToldByFlowsAlone: NetFlow versions 5 and 9 and IPFIX, of softflowd.
+func TestAFloodIsToldByFlowsAlone(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	pair(t)
+	bin, dir := lab.Build(t, "../../cmd/dun"), filepath.Join(t.TempDir(), "d")
+	cell := lab.Up(t, bin, dir,
+		`listen: {console: "127.0.0.1:7443", sflow: "127.0.0.1:6343", netflow: "127.0.0.1:2055", ipfix: "127.0.0.1:4739"}`,
+		`detect: {exporters: [{address: 127.0.0.1}, {address: 192.0.2.99}]}`)
+	cases := []struct {
+		version        int
+		port, name, to string
+		vector         string
+	}{
+		{5, "2055", "five", "198.51.100.5", "syn"},
+		{9, "2055", "nine", "198.51.100.9", "udp"},
+		{10, "4739", "ten", "198.51.100.10", "amp"},
+	}
+	var text strings.Builder
+	for _, x := range cases {
+		fmt.Fprintf(&text, "---\nkind: ProtectedAddress\nmetadata: {tenant: platform, name: %s}\nspec: {prefix: %s}\n", x.name, x.to)
+	}
+	record := filepath.Join(t.TempDir(), "pa.yaml")
+	if err := os.WriteFile(record, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, exit := cell.Dun("apply", "-f", record); exit != 0 {
+		t.Fatal(exit, out)
+	}
+	for _, x := range cases {
+		exporter(t, x.version, x.port, x.to)
+	}
+	for _, x := range cases {
+		t.Run(x.name, func(t *testing.T) {
+			var d flood.Drill
+			if err := d.Find("dv0", netip.MustParseAddr(x.to)); err != nil {
+				t.Fatal(err)
+			}
+			d.Vector, d.Rate, d.For = x.vector, 20_000, 12*time.Second
+			begun := time.Now()
+			sent := make(chan *flood.Result, 1)
+			go func() {
+				r, err := d.Run(context.Background())
+				if err != nil {
+					t.Error(err)
+				}
+				sent <- r
+			}()
+			wait(t, func() bool { return attack(cell, x.to) != nil })
+			told := time.Since(begun)
+			top, _ := cell.Dun("top", "--once", "-o", "json")
+			r := <-sent
+			if r == nil {
+				return
+			}
+			var a *found
+			wait(t, func() bool { a = attack(cell, x.to); return math.Abs(a.Peak-r.Rate) < r.Rate/10 })
+			t.Logf("version %d: %d packets, %.0f a second; told after %s: %s at most %.0f", x.version, r.Sent, r.Rate, told.Round(time.Millisecond), a.Vectors, a.Peak)
+			if strings.Join(a.Vectors, ",") != x.vector {
+				t.Errorf("vectors: %v", a.Vectors)
+			}
+			if told > 9*time.Second {
+				t.Errorf("told after %s", told)
+			}
+			if !strings.Contains(top, x.name) {
+				t.Errorf("not among what goes on: %s", top)
+			}
+		})
+	}
+	out, _ := cell.Dun("status", "-o", "json")
+	for _, want := range []string{`"flows"`, "udp://127.0.0.1:2055"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the status lacks %s: %s", want, out)
+		}
+	}
+}
+
+// found is what a record says of an attack.
+type found struct {
+	Vectors []string
+	Peak    float64
+}
+
+func attack(c *lab.Cell, to string) *found {
+	out, _ := c.Dun("get", "attacks", "-o", "json")
+	var list struct {
+		Items []struct {
+			Spec struct {
+				Address string   `json:"address"`
+				Vectors []string `json:"vectors"`
+			} `json:"spec"`
+			Status struct {
+				Vectors []string `json:"vectors"`
+				Peak    float64  `json:"peakPackets"`
+			} `json:"status"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return nil
+	}
+	for _, x := range list.Items {
+		if strings.TrimSuffix(x.Spec.Address, "/32") == to {
+			return &found{x.Status.Vectors, x.Status.Peak}
+		}
+	}
+	return nil
+}
+
+func wait(t *testing.T, good func() bool) {
+	t.Helper()
+	end := time.NewTimer(lab.Wait)
+	defer end.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !good() {
+		select {
+		case <-end.C:
+			t.Fatal("it does not come to that")
+		case <-tick.C:
+		}
+	}
+}
