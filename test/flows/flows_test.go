@@ -6,11 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -76,9 +79,11 @@ func exporter(t *testing.T, version int, port, to string) {
 	done := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(done) }()
 	t.Cleanup(func() {
+		out, _ := exec.Command("softflowctl", "-c", filepath.Join(dir, "ctl"), "statistics").CombinedOutput()
 		_ = cmd.Process.Kill()
 		<-done
 		if t.Failed() {
+			t.Logf("softflowd -v %d: %s", version, out)
 			b, _ := os.ReadFile(log.Name())
 			t.Logf("softflowd -v %d: %s", version, b)
 		}
@@ -90,6 +95,9 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 	if !lab.Alone(t) {
 		return
 	}
+	// What this thread starts ends with it, and floods end the threads that they
+	// took.
+	runtime.LockOSThread()
 	pair(t)
 	bin, dir := lab.Build(t, "../../cmd/dun"), filepath.Join(t.TempDir(), "d")
 	cell := lab.Up(t, bin, dir,
@@ -118,6 +126,13 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 	for _, x := range cases {
 		exporter(t, x.version, x.port, x.to)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			status, _ := cell.Dun("status")
+			attacks, _ := cell.Dun("get", "attacks", "-o", "wide")
+			t.Logf("%s\n%s\n%s", status, attacks, metrics())
+		}
+	})
 	for _, x := range cases {
 		t.Run(x.name, func(t *testing.T) {
 			var d flood.Drill
@@ -142,7 +157,10 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 				return
 			}
 			var a *found
-			wait(t, func() bool { a = attack(cell, x.to); return math.Abs(a.Peak-r.Rate) < r.Rate/10 })
+			// Where the machine is busy, the generator is slower than it was told, but
+			// for moments.
+			near := func(peak, rate float64) bool { return math.Abs(peak-rate) < rate/10 }
+			wait(t, func() bool { a = attack(cell, x.to); return near(a.Peak, r.Rate) || near(a.Peak, d.Rate) })
 			t.Logf("version %d: %d packets, %.0f a second; told after %s: %s at most %.0f", x.version, r.Sent, r.Rate, told.Round(time.Millisecond), a.Vectors, a.Peak)
 			if strings.Join(a.Vectors, ",") != x.vector {
 				t.Errorf("vectors: %v", a.Vectors)
@@ -161,6 +179,22 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 			t.Errorf("the status lacks %s: %s", want, out)
 		}
 	}
+}
+
+// metrics are the program's, of flows.
+func metrics() (out string) {
+	r, err := http.Get("http://127.0.0.1:7090/metrics")
+	if err != nil {
+		return err.Error()
+	}
+	defer r.Body.Close()
+	b, _ := io.ReadAll(r.Body)
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "dun_detect") {
+			out += line
+		}
+	}
+	return out
 }
 
 // found is what a record says of an attack.

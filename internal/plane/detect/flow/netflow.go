@@ -121,16 +121,13 @@ func (x *exporter) readTemplated(b []byte, each func(record)) error {
 	if binary.BigEndian.Uint16(b) == 10 {
 		e, sets = export{version: 10, domain: ipfix.ObservationDomainId, seconds: ipfix.ExportTime}, ipfix.FlowSets
 	}
-	n := uint32(0)
 	for _, set := range sets {
 		switch s := set.(type) {
 		case netflow.DataFlowSet:
-			n += uint32(len(s.Records))
 			for i := range s.Records {
 				each(e.record(s.Records[i].Values))
 			}
 		case netflow.OptionsDataFlowSet:
-			n += uint32(len(s.Records))
 			for i := range s.Records {
 				r := e.record(s.Records[i].OptionsValues)
 				scope := e.record(s.Records[i].ScopesValues)
@@ -138,10 +135,8 @@ func (x *exporter) readTemplated(b []byte, each func(record)) error {
 			}
 		}
 	}
-	if e.version == 9 {
+	if e.version == 9 { // of IPFIX, exporters do not agree on what is counted
 		x.sequence(9, e.domain, v9.SequenceNumber, 1)
-	} else {
-		x.sequence(10, e.domain, ipfix.SequenceNumber, n)
 	}
 	return err
 }

@@ -141,22 +141,28 @@ func (l *late) catch(at time.Duration) {
 	}
 }
 
-// settle takes as the rate that of the busiest second of those that were told of
-// now, for as long as they were: the next burst of records takes its place.
+// settle takes as the rate that of the busiest two seconds of those that were
+// told of now, for as long as they were: the next burst of records takes its
+// place. One second alone is too short for who sends, and stamps, in bursts.
 func (l *late) settle(at time.Duration) {
 	if l.hi < l.lo {
 		return
 	}
-	var most cell32
+	var most cell
 	for sec := l.lo; sec <= l.hi; sec++ {
-		if c := l.past[sec%pastSpan]; c.packets > most.packets {
-			most = c
+		var pair cell
+		pair.add(l.past[sec%pastSpan].wide(), 0.5)
+		if before := sec - 1; before >= 0 && l.second-before < pastSpan {
+			pair.add(l.past[before%pastSpan].wide(), 0.5)
+		}
+		if pair.packets > most.packets {
+			most = pair
 		}
 	}
 	until := at + time.Duration(l.hi-l.lo+1)*time.Second + tickEvery
 	l.lo, l.hi = 0, -1
-	if x := most.wide(); at >= l.until || x.packets >= l.held.packets {
-		l.held, l.until = x, until
+	if at >= l.until || most.packets >= l.held.packets {
+		l.held, l.until = most, until
 	}
 }
 
