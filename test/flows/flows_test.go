@@ -4,10 +4,13 @@ package flows
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -116,6 +119,7 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 	for _, x := range cases {
 		fmt.Fprintf(&text, "---\nkind: ProtectedAddress\nmetadata: {tenant: platform, name: %s}\nspec: {prefix: %s}\n", x.name, x.to)
 	}
+	fmt.Fprintf(&text, "---\nkind: ProtectedAddress\nmetadata: {tenant: platform, name: captured}\nspec: {prefix: 10.10.10.10}\n")
 	record := filepath.Join(t.TempDir(), "pa.yaml")
 	if err := os.WriteFile(record, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -173,12 +177,79 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 			}
 		})
 	}
+	t.Run("sFlow", func(t *testing.T) {
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		begun := time.Now()
+		go sFlow(t, ctx, 20_000)
+		wait(t, func() bool { return attack(cell, "10.10.10.10") != nil })
+		told := time.Since(begun)
+		var a *found
+		wait(t, func() bool { a = attack(cell, "10.10.10.10"); return math.Abs(a.Peak-20_000) < 2_000 })
+		t.Logf("sFlow: told after %s: %s at most %.0f", told.Round(time.Millisecond), a.Vectors, a.Peak)
+		if strings.Join(a.Vectors, ",") != "syn" || told > 4*time.Second {
+			t.Errorf("%v after %s", a.Vectors, told)
+		}
+	})
 	out, _ := cell.Dun("status", "-o", "json")
 	for _, want := range []string{`"flows"`, "udp://127.0.0.1:2055"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the status lacks %s: %s", want, out)
 		}
 	}
+}
+
+// frames are of a real SYN flood (pkt.TCP.synflood.spoofed of the public
+// collection StopDDoS/packet-captures), its target made anonymous there.
+var frames = []string{
+	"4c72b97cb5b744f4770fea49080045000028e9150000f206e098a0a14a6c0a0a0a0aa39d63dd36fc00000000000050020000724a0000000086665455",
+	"4c72b97cb5b744f4770fea49080045000028e90e0000f20634295018476c0a0a0a0a012d63dd46b100000000000050020000588f000000008182bb54",
+	"4c72b97cb5b744f4770fea49080045000028e9070000f40655eb405d336c0a0a0a0a0dbd63dd1692000000000000500200009fd9000000004e86f5f5",
+}
+
+// sFlow says that frames pass at that rate, of which a switch looks at one in 400.
+func sFlow(t *testing.T, ctx context.Context, rate int) {
+	const one, each = 400, 5
+	c, err := net.Dial("udp", "127.0.0.1:6343")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	begun := time.Now()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n := uint32(0); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for float64(n)*each*one < time.Since(begun).Seconds()*float64(rate) {
+			d := words(nil, 5, 1, 0xc0000201, 0, n, n*100, each)
+			for i := range each {
+				f, err := hex.DecodeString(frames[(int(n)+i)%len(frames)])
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				d = words(d, 1, uint32(4*8+8+16+len(f)), n*each+uint32(i), 3, one, (n*each+uint32(i))*one, 0, 3, 4, 1)
+				d = append(words(d, 1, uint32(16+len(f)), 1, uint32(len(f)+4), 4, uint32(len(f))), f...)
+			}
+			if _, err := c.Write(d); err != nil {
+				t.Error(err)
+				return
+			}
+			n++
+		}
+	}
+}
+
+func words(b []byte, list ...uint32) []byte {
+	for _, w := range list {
+		b = binary.BigEndian.AppendUint32(b, w)
+	}
+	return b
 }
 
 // metrics are the program's, of flows.

@@ -3,10 +3,12 @@ package flow
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"math"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -365,6 +367,53 @@ func TestTemplates(t *testing.T) {
 	}
 }
 
+// captured are datagrams that softflowd 1.1.0 sent of a SYN flood to 198.51.100.5
+// of which it looked at one packet in four.
+func captured(t testing.TB, version int) (out [][]byte) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("testdata/softflowd-%d.hex", version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		d, err := hex.DecodeString(strings.TrimSpace(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func TestRealDatagrams(t *testing.T) {
+	for _, version := range []int{5, 9, 10} {
+		b := newBench(t)
+		b.protect(assign(records("198.51.100.5")))
+		for _, d := range captured(t, version) {
+			b.Take(router, d, b.at)
+		}
+		b.at += tickEvery
+		var all traffic.Volume
+		for _, c := range b.tick(b.at)[0].Counts {
+			for v, x := range c.Volume {
+				if v != int(traffic.SYN) && x.Packets > 0 {
+					t.Errorf("%d: %d packets of %s", version, x.Packets, traffic.Vector(v))
+				}
+			}
+			all = c.Volume[traffic.SYN]
+			break
+		}
+		s := b.Stats()
+		if s.Malformed > 0 || s.Unknown > 0 || s.Late > 0 || s.Flows < 60 || all.Packets < 20 || all.Suspect != all.Packets {
+			t.Errorf("%d: %+v %+v", version, s, all)
+		}
+		// One packet in four, and each is looked at half a second of two.
+		if got := float64(all.Packets) / float64(max(all.Seen, 1)); got < 3.5 || got > 4.6 {
+			t.Errorf("%d: one packet in %v was looked at", version, got)
+		}
+	}
+}
+
 // TestATemplateFlood: templates are few, and those that are used stay.
 func TestATemplateFlood(t *testing.T) {
 	b := newBench(t)
@@ -588,6 +637,11 @@ func FuzzTake(f *testing.F) {
 	}
 	f.Add(templated(10, 1, 0, 1, set(2, new(wire).u16(300, 3, 8, 4, 82, 0xffff, 0x8001, 4).u32(9).b), set(300, new(wire).addr("203.0.113.9").u8(3, 'e', 't', 'h').u32(1).b)))
 	f.Add(templated(9, 1, 0, 1, set(1, new(wire).u16(301, 4, 8, 1, 4, 48, 1, 34, 4).b), set(301, new(wire).u32(7).u8(1).u32(50).b)))
+	for _, version := range []int{5, 9, 10} {
+		for _, d := range captured(f, version) {
+			f.Add(d)
+		}
+	}
 	f.Fuzz(func(t *testing.T, d []byte) {
 		b := newBench(t)
 		begun := time.Now()
