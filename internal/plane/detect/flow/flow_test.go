@@ -680,3 +680,28 @@ func FuzzSFlow(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkTake: datagrams of 7 samples, and of 28 to 30 records.
+func BenchmarkTake(b *testing.B) {
+	for name, d := range map[string][]byte{
+		"sflow": sflow(1, 512, false, 7, append(frame("203.0.113.9", traffic.TCPSyn), make([]byte, 74)...)), "v5": captured(b, 5)[0], "v9": captured(b, 9)[1], "ipfix": captured(b, 10)[1],
+	} {
+		b.Run(name, func(b *testing.B) {
+			at := time.Hour
+			c := New(Options{Exporters: []Exporter{{Address: router.Addr()}}, Clock: func() time.Duration { return at }})
+			c.protect(assign(records("198.51.100.7", "198.51.100.5")))
+			for _, version := range []int{9, 10} {
+				c.Take(router, captured(b, version)[0], at)
+			}
+			before := c.Stats()
+			b.ReportAllocs()
+			for b.Loop() {
+				at += 100 * time.Microsecond
+				c.Take(router, d, at)
+			}
+			s := c.Stats()
+			n := float64(s.Packets + s.Flows - before.Packets - before.Flows)
+			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+}
