@@ -17,13 +17,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netns"
+
 	"github.com/dun-sec/dun/internal/lab"
+	"github.com/dun-sec/dun/internal/plane/scrub"
 	"github.com/dun-sec/dun/internal/plane/scrub/flood"
 )
 
@@ -38,9 +42,9 @@ func command(t *testing.T, line string) string {
 }
 
 // pair makes dv0 here and dv1 in a named namespace.
-func pair(t *testing.T) {
+func pair(t *testing.T) (outside string) {
 	t.Helper()
-	outside := "dun-flows-" + strconv.Itoa(os.Getpid())
+	outside = "dun-flows-" + strconv.Itoa(os.Getpid())
 	in := "ip netns exec " + outside + " "
 	command(t, "ip netns add "+outside)
 	t.Cleanup(func() { command(t, "ip netns del "+outside) })
@@ -50,7 +54,13 @@ func pair(t *testing.T) {
 	} {
 		command(t, line)
 	}
-	// A veth forgets what its peer sends by XDP unless it has a program itself.
+	return outside
+}
+
+// receive gives dv0 a program: without one a veth forgets what its peer sends by
+// XDP.
+func receive(t *testing.T) {
+	t.Helper()
 	g, err := flood.New("dv0")
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +112,7 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 	// took.
 	runtime.LockOSThread()
 	pair(t)
+	receive(t)
 	bin, dir := lab.Build(t, "../../cmd/dun"), filepath.Join(t.TempDir(), "d")
 	cell := lab.Up(t, bin, dir,
 		`listen: {console: "127.0.0.1:7443", sflow: "127.0.0.1:6343", netflow: "127.0.0.1:2055", ipfix: "127.0.0.1:4739"}`,
@@ -197,6 +208,97 @@ func TestAFloodIsToldByFlowsAlone(t *testing.T) {
 			t.Errorf("the status lacks %s: %s", want, out)
 		}
 	}
+}
+
+// TestAMirrorPortIsWatched: frames that are another machine's, by an interface
+// that a switch mirrors to. Nothing goes back into it.
+func TestAMirrorPortIsWatched(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	runtime.LockOSThread()
+	outside := pair(t)
+	command(t, "ip link set dv0 promisc on")
+	bin, dir := lab.Build(t, "../../cmd/dun"), filepath.Join(t.TempDir(), "d")
+	before, _ := filepath.Glob("/sys/fs/bpf/dun-*")
+	t.Cleanup(func() {
+		after, _ := filepath.Glob("/sys/fs/bpf/dun-*")
+		for _, pins := range after {
+			if !slices.Contains(before, pins) {
+				if err := scrub.Remove(pins); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	cell := lab.Up(t, bin, dir, `listen: {console: "127.0.0.1:7443"}`, "scrub: {interfaces: [dv0]}")
+	record := filepath.Join(t.TempDir(), "pa.yaml")
+	if err := os.WriteFile(record, []byte("kind: ProtectedAddress\nmetadata: {tenant: platform, name: far}\nspec: {prefix: 203.0.113.5, mode: monitor}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, exit := cell.Dun("apply", "-f", record); exit != 0 || !strings.Contains(out, "enforced 1/1") {
+		t.Fatal(exit, out)
+	}
+	back := func() uint64 {
+		var links []struct {
+			Stats struct {
+				RX struct{ Packets uint64 }
+			} `json:"stats64"`
+		}
+		if err := json.Unmarshal([]byte(command(t, "ip netns exec "+outside+" ip -s -j link show dv1")), &links); err != nil || len(links) != 1 {
+			t.Fatal(links, err)
+		}
+		return links[0].Stats.RX.Packets
+	}
+	quiet := back()
+	done := make(chan error, 1)
+	go func() { done <- mirror(outside, "syn", "203.0.113.5", 100_000, 20_000) }()
+	wait(t, func() bool {
+		a := attack(cell, "203.0.113.5")
+		return a != nil && strings.Join(a.Vectors, ",") == "syn"
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	wait(t, func() bool { return math.Abs(attack(cell, "203.0.113.5").Peak-20_000) < 4000 })
+	if got := back(); got > quiet+20 { // neighbours are looked for now and then
+		t.Errorf("%d packets went into the mirror", got-quiet)
+	}
+}
+
+// mirror sends a flood of frames to a machine that is not here.
+func mirror(namespace, vector, to string, n int, rate float64) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and the thread ends
+		done <- func() error {
+			h, err := netns.GetFromName(namespace)
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			if err := netns.Set(h); err != nil {
+				return err
+			}
+			g, err := flood.New("dv1")
+			if err != nil {
+				return err
+			}
+			defer g.Close()
+			answers, err := g.Receive() // or they would be lost, not missing
+			if err != nil {
+				return err
+			}
+			defer answers.Close()
+			p, err := flood.For(vector, flood.Target{Addr: netip.MustParseAddr(to), From: net.HardwareAddr{2, 0, 0, 0, 0, 1}, To: net.HardwareAddr{2, 9, 9, 9, 9, 9}})
+			if err != nil {
+				return err
+			}
+			_, err = g.Send(context.Background(), p, n, rate)
+			return err
+		}()
+	}()
+	return <-done
 }
 
 // frames are of a real SYN flood (pkt.TCP.synflood.spoofed of the public
