@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/netsampler/goflow2/v2/decoders/netflow"
+
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/kinds/shield"
@@ -410,6 +412,36 @@ func TestRealDatagrams(t *testing.T) {
 		// One packet in four, and each is looked at half a second of two.
 		if got := float64(all.Packets) / float64(max(all.Seen, 1)); got < 3.5 || got > 4.6 {
 			t.Errorf("%d: one packet in %v was looked at", version, got)
+		}
+	}
+}
+
+// TestTimesOfARecord: in every form that they have, 7 s before the export and
+// 3 s long.
+func TestTimesOfARecord(t *testing.T) {
+	const export1970 = 1_800_000_000
+	ntp := func(seconds uint32) []byte { return new(wire).u32(seconds+2_208_988_800, 1<<31).b }
+	milli := func(seconds uint64) []byte { return binary.BigEndian.AppendUint64(nil, seconds*1000) }
+	word := func(v uint32) []byte { return new(wire).u32(v).b }
+	f := func(kind uint16, b []byte) netflow.DataField { return netflow.DataField{Type: kind, Value: b} }
+	for name, x := range map[string]struct {
+		version uint16
+		fields  []netflow.DataField
+	}{
+		"version 9, uptime": {9, []netflow.DataField{f(22, word(90_000)), f(21, word(93_000))}},
+		"version 9, epoch":  {9, []netflow.DataField{f(152, milli(export1970-10)), f(153, milli(export1970-7))}},
+		"seconds":           {10, []netflow.DataField{f(150, word(export1970-10)), f(151, word(export1970-7))}},
+		"milliseconds":      {10, []netflow.DataField{f(152, milli(export1970-10)), f(153, milli(export1970-7))}},
+		"microseconds":      {10, []netflow.DataField{f(154, ntp(export1970-10)), f(155, ntp(export1970-7))}},
+		"nanoseconds":       {10, []netflow.DataField{f(156, ntp(export1970-10)), f(157, ntp(export1970-7))}},
+		"before the export": {10, []netflow.DataField{f(159, word(7_000_000)), f(161, word(3000))}},
+		"uptime and boot":   {10, []netflow.DataField{f(22, word(90_000)), f(21, word(93_000)), f(160, milli(export1970-100))}},
+		"uptime and epoch":  {10, []netflow.DataField{f(22, word(1)), f(21, word(2)), f(152, milli(export1970-10)), f(153, milli(export1970-7))}},
+		"end and how long":  {10, []netflow.DataField{f(153, milli(export1970-7)), f(162, word(3_000_000))}},
+	} {
+		r := export{version: x.version, uptime: 100_000, seconds: export1970}.record(x.fields)
+		if d := r.age - 7*time.Second; d > time.Second || d < -time.Second || r.lasted != 3*time.Second {
+			t.Errorf("%s: %s before, %s long", name, r.age, r.lasted)
 		}
 	}
 }

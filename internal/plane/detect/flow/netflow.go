@@ -284,15 +284,15 @@ func (t *times) relative(e export) (age, lasted time.Duration) {
 	switch {
 	case t.hasUp && e.version == 9:
 		age, lasted = sinceUptime(e.uptime, t.upLast), sinceUptime(t.upLast, t.upFirst)
-	case t.hasUp:
-		lasted = sinceUptime(t.upLast, t.upFirst)
-		if t.boot > 0 {
-			age = now - t.boot - time.Duration(t.upLast)*time.Millisecond
-		}
 	case t.hasLast:
 		age = now - t.last
 		if t.hasFirst {
 			lasted = t.last - t.first
+		}
+	case t.hasUp:
+		lasted = sinceUptime(t.upLast, t.upFirst)
+		if t.boot > 0 {
+			age = now - t.boot - time.Duration(t.upLast)*time.Millisecond
 		}
 	case t.hasBefore:
 		age = t.before
