@@ -214,6 +214,31 @@ func TestFewSamplesAreNoAlarm(t *testing.T) {
 	}
 }
 
+// TestSamplesOfAQuietDay: a third of the threshold, by one packet in 1000, for
+// three hours: chance makes no attack of it. Two and a half times the threshold is one.
+func TestSamplesOfAQuietDay(t *testing.T) {
+	for _, x := range []struct {
+		rate float64
+		told bool
+	}{{333, false}, {2500, true}} {
+		r := newRun(11)
+		r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 1000})
+		for range 3 * 3600 * 2 {
+			r.at += 500 * time.Millisecond
+			n := uint64(0)
+			for p := r.rand.ExpFloat64(); p < x.rate/2000; p += r.rand.ExpFloat64() {
+				n++
+			}
+			c := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32")}
+			c.Volume[traffic.SYN] = traffic.Volume{Packets: n * 1000, Suspect: n * 1000, Seen: n}
+			r.Count(traffic.Reading{Source: "router", At: r.at, Span: 500 * time.Millisecond, Estimated: true, Counts: []traffic.Count{c}})
+		}
+		if told := len(r.told) > 0; told != x.told {
+			t.Errorf("%+v: %q", x, r.phases()[:min(200, len(r.phases()))])
+		}
+	}
+}
+
 // TestSourcesAreBounded: nobody who sends readings chooses what they cost.
 func TestSourcesAreBounded(t *testing.T) {
 	d := New(Options{})

@@ -163,6 +163,15 @@ func (a amount) over(span time.Duration) amount {
 	return amount{a.packets / s, a.suspect / s, a.bytes / s, a.dropped / s, a.seen}
 }
 
+// sure is the share of a rate that it surely has (about 98 %), by how many
+// packets it follows from: what was sampled is as uncertain as a die.
+func (a amount) sure() float64 {
+	if a.seen < leastSeen {
+		return 0
+	}
+	return 1 - 2/math.Sqrt(a.seen)
+}
+
 // above says whether a vector is an attack's, and how much of it there is.
 func (t *target) above(v traffic.Vector, limit, crowd float64) (hot bool, rate amount) {
 	short, long := t.rates(v)
@@ -170,8 +179,8 @@ func (t *target) above(v traffic.Vector, limit, crowd float64) (hot bool, rate a
 	if short.packets > long.packets {
 		rate = short
 	}
-	hot = short.seen >= leastSeen && (short.suspect >= shortFactor*limit || short.packets >= shortFactor*crowd*limit) ||
-		long.seen >= leastSeen && (long.suspect >= limit || long.packets >= crowd*limit)
+	few, many := short.sure(), long.sure()
+	hot = few*short.suspect >= shortFactor*limit || few*short.packets >= shortFactor*crowd*limit || many*long.suspect >= limit || many*long.packets >= crowd*limit
 	return hot, rate
 }
 
