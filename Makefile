@@ -10,7 +10,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 30s
 
 # What tests and benches run as real peers, and what the race detector needs.
-TEST_PACKAGES  := gcc libc6-dev curl python3-botocore slowhttptest chromium fonts-noto-cjk libnss3-tools glewlwyd sqlite3 dnsmasq-base nftables iproute2 conntrack dnsutils
+TEST_PACKAGES  := gcc libc6-dev curl python3-botocore slowhttptest chromium fonts-noto-cjk libnss3-tools glewlwyd sqlite3 dnsmasq-base nftables iproute2 conntrack dnsutils softflowd
 BENCH_PACKAGES := nginx wrk fastnetmon ethtool
 
 .PHONY: build test bench soak fuzz deps bench-deps generate

@@ -119,6 +119,7 @@ func TestLibrariesStayBehindOneFolder(t *testing.T) {
 		"github.com/cedar-policy/cedar-go":        {[]string{"internal/core/policy"}, "one place decides"},
 		"github.com/danielgtaylor/huma":           {[]string{"internal/api"}, "it stays replaceable"},
 		"github.com/corazawaf":                    {[]string{"internal/plane/edge"}, "one rule engine, one owner"},
+		"github.com/netsampler/goflow2":           {[]string{"internal/plane/detect/flow"}, "templates are bounded there before it sees them"},
 		"golang.org/x/crypto/acme":                {[]string{"internal/govern/certificates/acme"}, "it stays replaceable, and is handed its dialer"},
 		"github.com/spf13":                        {[]string{"internal/cli", "cmd/dun"}, "only the command line has flags"},
 		"github.com/prometheus/":                  {[]string{"internal/core/telemetry"}, "parts keep their own counters"},

@@ -50,6 +50,7 @@ import (
 	"github.com/dun-sec/dun/internal/govern/signups"
 	kindsystem "github.com/dun-sec/dun/internal/kinds/system"
 	"github.com/dun-sec/dun/internal/plane/detect"
+	"github.com/dun-sec/dun/internal/plane/detect/flow"
 	"github.com/dun-sec/dun/internal/plane/edge"
 	"github.com/dun-sec/dun/internal/plane/scrub"
 )
@@ -91,7 +92,7 @@ type Parts struct {
 	// Traffic counts the requests of this node's edge and those that it refused,
 	// since the start.
 	Traffic func() (requests, blocked uint64)
-	// Floods is what goes to protected addresses; nil = no interface is filtered.
+	// Floods is what goes to protected addresses; nil = nobody counts it here.
 	Floods func() map[resource.Ref]traffic.Live
 	// Trace is the last seconds of what went to a protected address.
 	Trace func(address resource.Ref, seconds int) (trace.Series, bool)
@@ -129,6 +130,7 @@ type cell struct {
 
 	scrub  *scrubber // nil = the configuration names no interface
 	detect *detect.Detector
+	flows  *flow.Collector // nil = the configuration names no exporter
 
 	evidence *attacks.Keeper
 	trace    *trace.Book
@@ -177,6 +179,9 @@ func Up(ctx context.Context, opt Options) (err error) {
 		return err
 	}
 	stop.add(c.doors.close)
+	if err := c.doors.openFlows(&opt); err != nil {
+		return err
+	}
 	stop.add(serveTelemetry(ctx, c.doors.telemetry, opt, c.statusFromStart, c.metrics()))
 	if c.keys, err = c.dir.Keys(opt); err != nil {
 		return err
@@ -218,7 +223,8 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		return fmt.Errorf("open events: %w", err)
 	}
 	stop.add(c.events.Close)
-	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.obey, Keep: c.evidence.Keep, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
+	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.obeys(), Keep: c.evidence.Keep, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
+	c.openFlows()
 	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource(), c.nodeSource(), c.dataSource())
 	type made struct {
 		e   *edge.Edge
@@ -315,6 +321,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	run.Go(func() { c.keepEvidence(ctx) })
 	run.Go(func() { c.scrubs(ctx) })
 	run.Go(func() { c.detects(ctx) })
+	run.Go(func() { c.followFlows(ctx) })
 	run.Go(func() { c.traces(ctx) })
 	run.Go(func() { c.carryOut(ctx) })
 	run.Go(func() { c.endAccess(ctx) })
@@ -351,6 +358,8 @@ func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, er
 	}
 	if c.scrub != nil && c.scrub.trials != nil {
 		list = append(list, scrub.Checks(scrub.CheckEnv{Trials: c.scrub.trials, State: c.scrub.state})...)
+	}
+	if c.flows != nil || c.scrub != nil && c.scrub.trials != nil {
 		list = append(list, detect.Checks()...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)

@@ -23,6 +23,7 @@ type Config struct {
 	Edge    EdgeConfig    `json:"edge,omitempty"`
 	Events  EventsConfig  `json:"events,omitempty"`
 	Scrub   ScrubConfig   `json:"scrub,omitempty"`
+	Detect  DetectConfig  `json:"detect,omitempty"`
 	Log     LogConfig     `json:"log,omitempty"`
 
 	Join      JoinConfig `json:"join,omitempty"`
@@ -38,6 +39,12 @@ type ListenConfig struct {
 	EdgeHTTP  string `json:"edgeHTTP,omitempty" max:"256"`
 	EdgeHTTPS string `json:"edgeHTTPS,omitempty" max:"256"`
 	Nodes     string `json:"nodes,omitempty" max:"256"` // other machines of the cell, by certificates of the cell
+
+	// Where devices export flows to, by UDP; default off. Only those of
+	// detect.exporters are read.
+	SFlow   string `json:"sflow,omitempty" max:"256"`
+	NetFlow string `json:"netflow,omitempty" max:"256"` // versions 5 and 9
+	IPFIX   string `json:"ipfix,omitempty" max:"256"`
 
 	// Telemetry is opened elsewhere than on loopback by this key alone, never
 	// by --listen; "" is off, too, and nil the default.
@@ -82,6 +89,18 @@ type EdgeConfig struct {
 // are never touched.
 type ScrubConfig struct {
 	Interfaces []string `json:"interfaces,omitempty" max:"64" each:"max:'15'"` // as in [eth0]; default: none
+}
+
+// DetectConfig says whose word about traffic is taken, beside what the filter of
+// this machine counts.
+type DetectConfig struct {
+	Exporters []ExporterConfig `json:"exporters,omitempty" max:"64"`
+}
+
+// ExporterConfig is a switch or a router that exports flows.
+type ExporterConfig struct {
+	Address  string `json:"address" max:"64"`                         // that its datagrams come from
+	Sampling int    `json:"sampling,omitempty" min:"1" max:"1048576"` // it looks at one packet in so many; default: as it says itself
 }
 
 // EventsConfig bounds what is kept of events.
@@ -198,7 +217,54 @@ func (c *Config) Complete(offset int, host string) error {
 	}
 	networks(&r, "edge.trustedProxies", c.Edge.TrustedProxies)
 	networks(&r, "edge.proxyProtocol", c.Edge.ProxyProtocol)
+	c.completeFlows(offset, &r)
 	return fault.Fields(r.Fields)
+}
+
+// flowDoors lists where flows are taken, by UDP; "" and "off" are off.
+func (l *ListenConfig) flowDoors() []struct {
+	name string
+	addr *string
+} {
+	return []struct {
+		name string
+		addr *string
+	}{{"sflow", &l.SFlow}, {"netflow", &l.NetFlow}, {"ipfix", &l.IPFIX}}
+}
+
+// completeFlows checks where flows are taken, and whose.
+func (c *Config) completeFlows(offset int, r *resource.Report) {
+	open := false
+	taken := map[string]string{}
+	for _, d := range c.Listen.flowDoors() {
+		if *d.addr == "" || *d.addr == off {
+			*d.addr = off
+			continue
+		}
+		moved, err := movePort(*d.addr, offset)
+		if err != nil {
+			r.Add("listen."+d.name, "%q: %s", "%q:%s", *d.addr, err.Error())
+			continue
+		}
+		if other := taken[moved]; other != "" && !strings.HasSuffix(moved, ":0") {
+			r.Add("listen."+d.name, "%q is the address of listen.%s", "%q 与 listen.%s 的地址相同", *d.addr, other)
+		}
+		*d.addr, open, taken[moved] = moved, true, d.name
+	}
+	seen := map[netip.Addr]bool{}
+	for i, e := range c.Detect.Exporters {
+		a, err := netip.ParseAddr(e.Address)
+		if a = a.Unmap(); err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || seen[a] {
+			r.Add(fmt.Sprintf("detect.exporters[%d].address", i), "%q is not the address of one device, named once, as in 192.0.2.1", "%q 不是单个设备的地址(例如 192.0.2.1),或重复", e.Address)
+		}
+		seen[a] = true
+	}
+	switch {
+	case open && len(c.Detect.Exporters) == 0:
+		r.Add("detect.exporters", "flows are listened for, but nobody's would be read: name the devices, as in [{address: 192.0.2.1}]", "已监听流量导出,但没有可信设备:请列出设备,例如 [{address: 192.0.2.1}]")
+	case !open && len(c.Detect.Exporters) > 0:
+		r.Add("detect.exporters", "nobody listens for them: set listen.sflow, listen.netflow or listen.ipfix, as in \":6343\"", "没有监听:请设置 listen.sflow、listen.netflow 或 listen.ipfix,例如 \":6343\"")
+	}
 }
 
 // networks reads addresses and networks; what is wrong goes into the report.

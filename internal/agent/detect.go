@@ -30,31 +30,43 @@ func (c *cell) detects(ctx context.Context) {
 func (c *cell) counted(r traffic.Reading) { c.detect.Count(r) }
 func (c *cell) sampled(s traffic.Sample)  { c.detect.Sample(s) }
 
-// obey carries an order out where there is a filter.
-func (c *cell) obey(o traffic.Order) bool {
+// obeys is who carries orders out; nil = nobody filters here: attacks are told,
+// that is all.
+func (c *cell) obeys() func(traffic.Order) bool {
 	if c.scrub == nil || c.scrub.centre == nil {
-		return true // nobody filters here: attacks are told, that is all
+		return nil
 	}
-	return c.scrub.centre.Obey(o)
+	return c.scrub.centre.Obey
 }
 
 // detectRole is the state of the detection centre.
 func (c *cell) detectRole() telemetry.Role {
 	r := telemetry.Role{Name: detectService, State: telemetry.Enforcing, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
-	if c.scrub == nil || c.scrub.centre == nil {
+	native := c.scrub != nil && c.scrub.centre != nil
+	switch {
+	case !native && c.flows == nil:
 		r.State = telemetry.Off
-		r.Missing = append(r.Missing, telemetry.Missing{Need: "counters", Why: "no interface is filtered", Instead: "floods are not seen"})
+		r.Missing = append(r.Missing, telemetry.Missing{Need: "counters", Why: "no interface is filtered and no exporter is named", Instead: "floods are not seen"})
+	case native && c.flows != nil:
+		r.Mode = "native, flows"
+	case c.flows != nil:
+		r.Mode = "flows"
+	}
+	if c.flows != nil {
+		if r.Missing = append(r.Missing, c.flowLacks()...); len(r.Missing) > 0 {
+			r.State = telemetry.Degraded
+		}
 	}
 	return r
 }
 
 // floods is what goes to protected addresses, with the attacks under way.
 func (c *cell) floods() func() map[resource.Ref]traffic.Live {
-	if c.scrub == nil || c.scrub.centre == nil {
+	if (c.scrub == nil || c.scrub.centre == nil) && c.flows == nil {
 		return nil
 	}
 	return func() map[resource.Ref]traffic.Live {
-		all := c.scrub.centre.Live()
+		all := c.merged()
 		for _, a := range c.detect.Attacks() {
 			if l, ok := all[a.Of]; ok {
 				l.Attack = a.ID

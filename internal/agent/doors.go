@@ -19,6 +19,8 @@ import (
 // doors are the listeners; nil = off.
 type doors struct {
 	console, edgeHTTP, edgeHTTPS, telemetry, nodes net.Listener
+
+	flows map[string]*net.UDPConn // by name; an absent one is off
 }
 
 func (d *doors) all() []net.Listener {
@@ -50,6 +52,41 @@ func openDoors(opt *Options) (doors, error) {
 	return d, nil
 }
 
+// openFlows opens the doors of exporters of flows.
+func (d *doors) openFlows(opt *Options) error {
+	d.flows = map[string]*net.UDPConn{}
+	for _, x := range opt.Config.Listen.flowDoors() {
+		if *x.addr == off {
+			continue
+		}
+		c, err := opt.datagrams(x.name, *x.addr)
+		if err != nil {
+			return doorError(x.name, *x.addr, err)
+		}
+		d.flows[x.name] = c
+		if err := c.SetReadBuffer(flowBuffer); err != nil {
+			return doorError(x.name, *x.addr, err)
+		}
+	}
+	return nil
+}
+
+// flowBuffer is what the kernel keeps of datagrams that wait, bytes; it gives
+// less where net.core.rmem_max is lower.
+const flowBuffer = 4 << 20
+
+func datagramsHere(addr string) (*net.UDPConn, error) {
+	c, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UDPConn)
+	if !ok {
+		return nil, errors.Join(errors.New("not a socket of datagrams"), c.Close())
+	}
+	return u, nil
+}
+
 func listenHere(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 
 func doorError(name, addr string, err error) error {
@@ -69,6 +106,9 @@ func (d *doors) close() error {
 		if ln != nil {
 			errs = append(errs, ignoreClosed(ln.Close()))
 		}
+	}
+	for _, c := range d.flows {
+		errs = append(errs, ignoreClosed(c.Close()))
 	}
 	return errors.Join(errs...)
 }
@@ -107,12 +147,15 @@ func (d *doors) endpoints() map[string]string {
 			out[name] = x.scheme + "://" + reachable(x.ln.Addr())
 		}
 	}
+	for name, c := range d.flows {
+		out[name] = "udp://" + reachable(c.LocalAddr())
+	}
 	return out
 }
 
 // reachable writes an address that a client on this machine can use.
 func reachable(a net.Addr) string {
-	t, ok := a.(*net.TCPAddr)
+	t, ok := a.(interface{ AddrPort() netip.AddrPort })
 	if !ok {
 		return a.String()
 	}

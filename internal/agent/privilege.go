@@ -21,6 +21,11 @@ func (c *Config) Doors() []supervisor.Door {
 			out = append(out, d)
 		}
 	}
+	for _, d := range c.Listen.flowDoors() {
+		if *d.addr != off {
+			out = append(out, supervisor.Door{Name: d.name, Network: "udp", Addr: *d.addr})
+		}
+	}
 	return out
 }
 
@@ -35,4 +40,12 @@ func (o *Options) listener(name, addr string) (net.Listener, error) {
 		return o.Netd.Listen(name)
 	}
 	return listenHere(addr)
+}
+
+// datagrams is listener of a door by UDP.
+func (o *Options) datagrams(name, addr string) (*net.UDPConn, error) {
+	if o.Netd != nil {
+		return o.Netd.ListenUDP(name)
+	}
+	return datagramsHere(addr)
 }

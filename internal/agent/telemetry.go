@@ -67,7 +67,7 @@ func (c *cell) metrics() func() []telemetry.Sample {
 		}
 		passed := allowed
 		mu.Unlock()
-		return append(edgeSamples(passed, s, c.status().Ready, c.events),
+		return append(append(edgeSamples(passed, s, c.status().Ready, c.events), c.flowSamples()...),
 			counter("dun_gate_commits_total", "Transactions that reached the disk.", g.Groups),
 			counter("dun_gate_changes_total", "Changes of records in them.", g.Changes),
 			counter("dun_gate_denials_total", "Refusals.", g.Denied),

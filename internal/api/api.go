@@ -50,7 +50,7 @@ type Options struct {
 	Events EventLog
 	Checks *assurance.Registry // nil = none here
 	SignIn *signin.Store
-	Floods func() map[resource.Ref]traffic.Live // nil = no interface is filtered here
+	Floods func() map[resource.Ref]traffic.Live // nil = nobody counts here
 	// Evidence opens what was kept of an attack's packets, for who may read it;
 	// nil = nothing is kept here.
 	Evidence func(ctx context.Context, a identity.Actor, tenant, name string) (*bytes.Reader, error)

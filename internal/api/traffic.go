@@ -55,7 +55,7 @@ type lister interface {
 // those that the actor may read.
 func Floods(ctx context.Context, g lister, live func() map[resource.Ref]traffic.Live, actor identity.Actor, tenant string) (map[string]traffic.Live, error) {
 	if live == nil {
-		return nil, fault.New(fault.Unavailable, "no interface is filtered: name some in scrub.interfaces of the configuration", "没有过滤任何接口:请在配置的 scrub.interfaces 中指定")
+		return nil, fault.New(fault.Unavailable, "nothing counts what goes to addresses: name interfaces in scrub.interfaces of the configuration, or devices that export flows in detect.exporters", "没有任何流量计数:请在配置的 scrub.interfaces 中指定接口,或在 detect.exporters 中指定导出流量的设备")
 	}
 	all, out := live(), map[string]traffic.Live{}
 	for after := ""; ; {

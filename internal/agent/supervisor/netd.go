@@ -33,7 +33,7 @@ func newNetd(doors []Door, part *Part) *netd {
 
 // networks is how a door of each network is opened.
 func networks() map[string]func(addr string) (*os.File, error) {
-	return map[string]func(addr string) (*os.File, error){"tcp": listenTCP}
+	return map[string]func(addr string) (*os.File, error){"tcp": listenTCP, "udp": listenUDP}
 }
 
 // serve answers until the worker's end is closed, which is no error.
@@ -119,4 +119,17 @@ func listenTCP(addr string) (*os.File, error) {
 	}
 	f, err := t.File()
 	return f, errors.Join(err, ln.Close())
+}
+
+func listenUDP(addr string) (*os.File, error) {
+	c, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UDPConn)
+	if !ok {
+		return nil, errors.Join(unix.EPROTONOSUPPORT, c.Close())
+	}
+	f, err := u.File()
+	return f, errors.Join(err, c.Close())
 }

@@ -66,6 +66,31 @@ func TestADoorIsOpenedByItsNameAndOnce(t *testing.T) {
 	}
 }
 
+func TestADoorOfDatagrams(t *testing.T) {
+	c, _ := netdAt(t, Door{"sflow", "udp", "127.0.0.1:0"})
+	u, err := c.ListenUDP("sflow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	from, err := net.Dial("udp", u.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	if _, err := from.Write([]byte("flow")); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	n, sender, err := u.ReadFromUDPAddrPort(b)
+	if err != nil || string(b[:n]) != "flow" || sender.String() != from.LocalAddr().String() {
+		t.Error(n, sender, err)
+	}
+	if u, err := c.ListenUDP("sflow"); !errors.Is(err, unix.EACCES) {
+		t.Error("it is opened twice:", u, err)
+	}
+}
+
 func TestATakenPortIsSaidAsSuch(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -72,6 +72,25 @@ func (c *Client) Listen(door string) (net.Listener, error) {
 	return ln, nil
 }
 
+// ListenUDP is Listen of a door for datagrams.
+func (c *Client) ListenUDP(door string) (*net.UDPConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, err := c.call(ask{verbListen, door})
+	if err != nil {
+		return nil, err
+	}
+	p, err := net.FilePacketConn(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("take over a door: %w", err)
+	}
+	u, ok := p.(*net.UDPConn)
+	if !ok {
+		return nil, errors.Join(errors.New("take over a door: not of datagrams"), p.Close())
+	}
+	return u, nil
+}
+
 func (c *Client) call(a ask) (*os.File, error) {
 	if _, err := c.conn.Write(a.encode()); err != nil {
 		return nil, fmt.Errorf("ask netd: %w", err)

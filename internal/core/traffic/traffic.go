@@ -65,6 +65,9 @@ type Volume struct {
 	// answered. Where a source cannot tell, all are.
 	Suspect uint64
 	Dropped uint64
+	// Seen is how many packets really were looked at, where Reading.Estimated says
+	// that the others are what follows from them.
+	Seen uint64
 }
 
 // Count is what happened to one address, or to all of a network, between two
@@ -83,6 +86,9 @@ type Reading struct {
 	Span    time.Duration // exact
 	Counts  []Count
 	Sampled uint64 // one packet in so many was looked at; 0 and 1: every one
+	// Estimated says that figures were multiplied already, each by its own rate;
+	// Sampled is 0 then, and Volume.Seen says how good they are.
+	Estimated bool
 }
 
 // Sample is the front of one packet.

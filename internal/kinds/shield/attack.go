@@ -17,7 +17,7 @@ const AttackOwner = "attacks"
 type AttackSpec struct {
 	Site    string    `json:"site,omitempty" format:"name" en:"Site" zh:"站点" help:"That was attacked; empty = the network" help_zh:"被攻击的站点;空 = 网络"`
 	Address string    `json:"address,omitempty" max:"64" en:"Address" zh:"地址" help:"That was attacked, of a ProtectedAddress" help_zh:"被攻击的受保护地址"`
-	Vectors []string  `json:"vectors" required:"true" min:"1" max:"14" each:"enum:'syn,ack,rst,synack,udp,dns,icmp,frag,amp,http_get,http_post,slow,h2_reset,tls,web'" en:"Vectors" zh:"攻击类型" help:"syn ack rst synack udp dns icmp frag amp http_get http_post slow h2_reset tls, or web: a burst of refused requests" help_zh:"syn ack rst synack udp dns icmp frag amp http_get http_post slow h2_reset tls,或 web:大量请求被拦截"`
+	Vectors []string  `json:"vectors" required:"true" min:"1" max:"16" each:"enum:'syn,ack,rst,synack,udp,dns,icmp,frag,amp,other,http_get,http_post,slow,h2_reset,tls,web'" en:"Vectors" zh:"攻击类型" help:"syn ack rst synack udp dns icmp frag amp other http_get http_post slow h2_reset tls, or web: a burst of refused requests" help_zh:"syn ack rst synack udp dns icmp frag amp other http_get http_post slow h2_reset tls,或 web:大量请求被拦截"`
 	Start   time.Time `json:"start" required:"true" en:"Start" zh:"开始"`
 }
 

@@ -31,6 +31,10 @@ const (
 	crowdFactor   = 4
 	strangeFactor = 20 // before anything was learned
 
+	// What follows from so few packets that were looked at says nothing: of eight,
+	// chance alone makes three or sixteen (95 %).
+	leastSeen = 8
+
 	endFactor = 0.5 // of the threshold: below it an attack fades
 	fade      = 15 * time.Second
 
@@ -91,7 +95,7 @@ func (d *Detector) Count(r traffic.Reading) {
 	if r.Span <= 0 {
 		return
 	}
-	scale := max(1, r.Sampled)
+	how := counting{max(1, r.Sampled), r.Sampled > 1, r.Estimated}
 	d.mu.Lock()
 	var done []func()
 	d.at = max(d.at, r.At)
@@ -107,7 +111,7 @@ func (d *Detector) Count(r traffic.Reading) {
 			t = newTarget(c)
 			d.targets[k] = t
 		}
-		if t.add(r.Source, r.At, r.Span, &c.Volume, scale) {
+		if t.add(r.Source, r.At, r.Span, &c.Volume, how) {
 			done = append(done, d.judge(t)...)
 		}
 	}

@@ -180,6 +180,65 @@ func TestThresholdsOfARecord(t *testing.T) {
 	}
 }
 
+// TestFewSamplesAreNoAlarm: one packet in 30 000 was looked at, and of those
+// seven in twenty seconds make 10 500 packets a second, which is above the
+// threshold of datagrams, by chance perhaps. Where they are many, they are believed.
+func TestFewSamplesAreNoAlarm(t *testing.T) {
+	for _, x := range []struct {
+		samples   int // a reading of a second each
+		every     int
+		estimated bool
+		told      bool
+	}{{7, 20, false, false}, {7, 20, true, false}, {8, 20, true, true}, {8, 20, false, true}, {1, 1, true, true}, {1, 1, false, true}, {7, 1000, true, false}, {8, 1000, true, true}} {
+		r := newRun(4)
+		for i := range 200 {
+			r.at += time.Second
+			c := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32")}
+			n := uint64(0)
+			if x.every == 1 || i%x.every == 0 {
+				n = uint64(x.samples)
+			}
+			rd := traffic.Reading{Source: "router", At: r.at, Span: time.Second, Estimated: x.estimated}
+			if x.estimated {
+				c.Volume[traffic.UDP] = traffic.Volume{Packets: n * 30_000, Suspect: n * 30_000, Seen: n}
+			} else {
+				c.Volume[traffic.UDP] = traffic.Volume{Packets: n, Suspect: n}
+				rd.Sampled = 30_000
+			}
+			rd.Counts = []traffic.Count{c}
+			r.Count(rd)
+		}
+		if told := len(r.told) > 0; told != x.told {
+			t.Errorf("%+v: %q", x, r.phases())
+		}
+	}
+}
+
+// TestSamplesOfAQuietDay: a third of the threshold, by one packet in 1000, for
+// three hours: chance makes no attack of it. Two and a half times the threshold is one.
+func TestSamplesOfAQuietDay(t *testing.T) {
+	for _, x := range []struct {
+		rate float64
+		told bool
+	}{{333, false}, {2500, true}} {
+		r := newRun(11)
+		r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 1000})
+		for range 3 * 3600 * 2 {
+			r.at += 500 * time.Millisecond
+			n := uint64(0)
+			for p := r.rand.ExpFloat64(); p < x.rate/2000; p += r.rand.ExpFloat64() {
+				n++
+			}
+			c := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32")}
+			c.Volume[traffic.SYN] = traffic.Volume{Packets: n * 1000, Suspect: n * 1000, Seen: n}
+			r.Count(traffic.Reading{Source: "router", At: r.at, Span: 500 * time.Millisecond, Estimated: true, Counts: []traffic.Count{c}})
+		}
+		if told := len(r.told) > 0; told != x.told {
+			t.Errorf("%+v: %q", x, r.phases()[:min(200, len(r.phases()))])
+		}
+	}
+}
+
 // TestSourcesAreBounded: nobody who sends readings chooses what they cost.
 func TestSourcesAreBounded(t *testing.T) {
 	d := New(Options{})
@@ -192,7 +251,7 @@ func TestSourcesAreBounded(t *testing.T) {
 	}
 	tg := d.targets[key{resource.Ref{Name: "0"}, "198.51.100.7/32", false}]
 	for i := range 200 {
-		tg.add(fmt.Sprint(i), time.Hour, time.Second, &[traffic.Vectors]traffic.Volume{}, 1)
+		tg.add(fmt.Sprint(i), time.Hour, time.Second, &[traffic.Vectors]traffic.Volume{}, counting{scale: 1})
 	}
 	if len(tg.sources) != maxSources {
 		t.Error(len(tg.sources))

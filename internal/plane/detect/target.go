@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"math"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -12,14 +13,35 @@ const (
 	bucketSpan = longWindow / buckets
 )
 
-// amount of one vector in a span.
-type amount struct{ packets, suspect, bytes, dropped float64 }
+// amount of one vector in a span. Seen are the packets that were really looked
+// at: +Inf where every one was.
+type amount struct{ packets, suspect, bytes, dropped, seen float64 }
+
+// counting is how figures came to be.
+type counting struct {
+	scale              uint64 // that they are to be multiplied by
+	sampled, estimated bool   // not every packet was looked at
+}
+
+func (c counting) of(v *traffic.Volume) amount {
+	a := amount{packets: float64(v.Packets * c.scale), suspect: float64(v.Suspect * c.scale), bytes: float64(v.Bytes * c.scale), dropped: float64(v.Dropped * c.scale), seen: math.Inf(1)}
+	switch {
+	case v.Packets == 0:
+		a.seen = 0
+	case c.estimated:
+		a.seen = float64(v.Seen)
+	case c.sampled:
+		a.seen = float64(v.Packets)
+	}
+	return a
+}
 
 func (a *amount) add(b amount) {
 	a.packets += b.packets
 	a.suspect += b.suspect
 	a.bytes += b.bytes
 	a.dropped += b.dropped
+	a.seen += b.seen
 }
 
 // slice is what one source counted in a span of exactly known length.
@@ -51,7 +73,7 @@ func newTarget(c *traffic.Count) *target {
 }
 
 // add takes a reading; false = a source too many.
-func (t *target) add(source string, at, span time.Duration, v *[traffic.Vectors]traffic.Volume, scale uint64) bool {
+func (t *target) add(source string, at, span time.Duration, v *[traffic.Vectors]traffic.Volume, how counting) bool {
 	w := t.sources[source]
 	if w == nil {
 		if len(t.sources) >= maxSources && !t.forget(at) {
@@ -63,8 +85,7 @@ func (t *target) add(source string, at, span time.Duration, v *[traffic.Vectors]
 	w.at = at
 	s := slice{span: span}
 	for i := range v {
-		x := &v[i]
-		s.volume[i] = amount{float64(x.Packets * scale), float64(x.Suspect * scale), float64(x.Bytes * scale), float64(x.Dropped * scale)}
+		s.volume[i] = how.of(&v[i])
 	}
 	w.short[0], w.short[1] = w.short[1], s
 	if w.long[w.now].span >= bucketSpan {
@@ -139,7 +160,16 @@ func (t *target) lately(v traffic.Vector) amount {
 
 func (a amount) over(span time.Duration) amount {
 	s := span.Seconds()
-	return amount{a.packets / s, a.suspect / s, a.bytes / s, a.dropped / s}
+	return amount{a.packets / s, a.suspect / s, a.bytes / s, a.dropped / s, a.seen}
+}
+
+// sure is the share of a rate that it surely has (about 98 %), by how many
+// packets it follows from: what was sampled is as uncertain as a die.
+func (a amount) sure() float64 {
+	if a.seen < leastSeen {
+		return 0
+	}
+	return 1 - 2/math.Sqrt(a.seen)
 }
 
 // above says whether a vector is an attack's, and how much of it there is.
@@ -149,8 +179,8 @@ func (t *target) above(v traffic.Vector, limit, crowd float64) (hot bool, rate a
 	if short.packets > long.packets {
 		rate = short
 	}
-	hot = short.suspect >= shortFactor*limit || long.suspect >= limit ||
-		short.packets >= shortFactor*crowd*limit || long.packets >= crowd*limit
+	few, many := short.sure(), long.sure()
+	hot = few*short.suspect >= shortFactor*limit || few*short.packets >= shortFactor*crowd*limit || many*long.suspect >= limit || many*long.packets >= crowd*limit
 	return hot, rate
 }
 
