@@ -17,6 +17,7 @@ import (
 const (
 	ModeNative  = "native"  // in the driver
 	ModeGeneric = "generic" // before the stack, at about three times the cost
+	ModeNFT     = "nft"     // by nftables behind connection tracking, at about ten times the cost
 	ModeOff     = "off"
 )
 
@@ -24,7 +25,7 @@ const (
 type Interface struct {
 	Name string `json:"name"`
 	Mode string `json:"mode"`
-	Why  string `json:"why,omitempty"` // why it is not native, or off
+	Why  string `json:"why,omitempty"` // why it is not native
 }
 
 // State is what the privileged half says about itself.
@@ -69,7 +70,7 @@ func (i *Installation) Attach() {
 			i.lose(name, "there is no such interface")
 			continue
 		}
-		if a != nil && a.index == ifi.Index && a.mode != ModeOff {
+		if a != nil && a.index == ifi.Index && a.mode != ModeOff && !i.again(a) {
 			i.heed(name, a)
 			continue
 		}
@@ -78,7 +79,17 @@ func (i *Installation) Attach() {
 		}
 		i.attached[name] = i.attach(ifi)
 	}
+	i.fallback()
 	i.release()
+}
+
+// again says whether it is time to look for a better way.
+func (i *Installation) again(a *attachment) bool {
+	if a.mode != ModeNFT || i.refused != nil || Monotonic()-i.rung.tried < rungRetry {
+		return false
+	}
+	i.rung.tried = Monotonic()
+	return true
 }
 
 // lose forgets the links to an interface that went, or became another.
@@ -97,8 +108,15 @@ func (i *Installation) attach(ifi *net.Interface) *attachment {
 	fail := func(err error) *attachment {
 		a.why = err.Error()
 		_ = a.close()
-		a.links, a.mode = nil, ModeOff
+		i.unpin(ifi.Name)
+		a.links, a.mode = nil, ModeNFT
+		if i.opt.Table == "" {
+			a.mode = ModeOff
+		}
 		return a
+	}
+	if i.refused != nil {
+		return fail(i.refused)
 	}
 	out, err := i.tcx(ifi, "out", filterProgScrubOut, ebpf.AttachTCXEgress)
 	if err != nil {
@@ -213,6 +231,9 @@ func linkIndex(l link.Link) int {
 }
 
 func (i *Installation) unpin(name string) {
+	if i.opt.Pins == "" {
+		return
+	}
 	for _, what := range []string{ModeNative, ModeGeneric, "mark", "out"} {
 		_ = os.Remove(i.pin(name, what)) // those that there are
 	}
@@ -258,6 +279,9 @@ func (i *Installation) State() State {
 		x := Interface{Name: name, Mode: ModeOff, Why: "no policy was published yet"}
 		if a := i.attached[name]; a != nil {
 			x.Mode, x.Why = a.mode, a.why
+			if a.mode == ModeNFT && i.rung.failed != nil {
+				x.Mode, x.Why = ModeOff, a.why+"; "+i.rung.failed.Error()
+			}
 		}
 		s.Interfaces = append(s.Interfaces, x)
 	}

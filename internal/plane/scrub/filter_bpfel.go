@@ -146,6 +146,7 @@ type filterVerdict struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	filterMapAllow       = "allow"
+	filterMapAside       = "aside"
 	filterMapAsked       = "asked"
 	filterMapAskedports  = "askedports"
 	filterMapBloom       = "bloom"
@@ -227,6 +228,7 @@ type filterProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type filterMapSpecs struct {
 	Allow       *ebpf.MapSpec `ebpf:"allow"`
+	Aside       *ebpf.MapSpec `ebpf:"aside"`
 	Asked       *ebpf.MapSpec `ebpf:"asked"`
 	Askedports  *ebpf.MapSpec `ebpf:"askedports"`
 	Bloom       *ebpf.MapSpec `ebpf:"bloom"`
@@ -280,6 +282,7 @@ func (o *filterObjects) Close() error {
 // It can be passed to loadFilterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type filterMaps struct {
 	Allow       *ebpf.Map `ebpf:"allow"`
+	Aside       *ebpf.Map `ebpf:"aside"`
 	Asked       *ebpf.Map `ebpf:"asked"`
 	Askedports  *ebpf.Map `ebpf:"askedports"`
 	Bloom       *ebpf.Map `ebpf:"bloom"`
@@ -309,6 +312,7 @@ type filterMaps struct {
 func (m *filterMaps) Close() error {
 	return _FilterClose(
 		m.Allow,
+		m.Aside,
 		m.Asked,
 		m.Askedports,
 		m.Bloom,

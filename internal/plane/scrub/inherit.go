@@ -18,8 +18,7 @@ const (
 	inheritDenials = 10 * time.Minute
 )
 
-// inForce reads the policies of the bank in force, by their prefixes. Services
-// are left out: records say them.
+// inForce reads the policies of the bank in force, by their prefixes.
 func (t *Table) inForce() (map[netip.Prefix]Policy, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -29,6 +28,7 @@ func (t *Table) inForce() (map[netip.Prefix]Policy, error) {
 	}
 	bank := int(t.set.Bank & 1)
 	v4, v6 := t.tries(bank)
+	of := map[uint32][]netip.Prefix{}
 	for p := range t.held[bank] {
 		var slot uint32
 		var err error
@@ -40,8 +40,16 @@ func (t *Table) inForce() (map[netip.Prefix]Policy, error) {
 		if err != nil {
 			return nil, fmt.Errorf("policy of %s: %w", p, err)
 		}
-		if out[p], err = t.policyAt(uint32(bank), slot); err != nil {
+		of[slot] = append(of[slot], p)
+	}
+	for slot, prefixes := range of {
+		q, err := t.policyAt(uint32(bank), slot)
+		if err != nil {
 			return nil, err
+		}
+		q.Prefixes = prefixes
+		for _, p := range prefixes {
+			out[p] = q
 		}
 	}
 	return out, nil
@@ -56,6 +64,13 @@ func (t *Table) policyAt(bank, slot uint32) (Policy, error) {
 	p := Policy{Slot: slot, Scope: e.Scope, StrictAfter: time.Duration(e.StrictAfter), Strict: e.Flags&flagServices != 0, Monitor: e.Flags&flagMonitor != 0}
 	for v := range Vectors {
 		p.Action[v], p.Rate[v], p.RatePerAddress[v] = Action(e.Action[v]), rateOf(e.Interval[v]), rateOf(e.IntervalDst[v])
+	}
+	p.Bogons = e.Flags&flagBogons != 0
+	for v := range Vectors {
+		p.RateOut[v] = rateOf(e.IntervalOut[v])
+	}
+	for _, s := range e.Service[:min(e.Services, MaxServices)] {
+		p.Services = append(p.Services, Service{Proto: s.Proto, Lo: s.Lo, Hi: s.Hi, Form: Form(s.Form)})
 	}
 	for i := range min(e.Rules, MaxRules) {
 		var r filterRule

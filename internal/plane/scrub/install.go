@@ -33,6 +33,8 @@ type Installation struct {
 	attached map[string]*attachment
 	pinned   error // why nothing is pinned
 	proxy    error // why there is no SYN proxy
+	refused  error // why the kernel takes none of the programs
+	rung     rung
 }
 
 // mapDir holds the maps of one layout.
@@ -74,16 +76,30 @@ func Install(opt InstallOptions) (*Installation, error) {
 		}
 		i.c, err = ebpf.NewCollectionWithOptions(spec, load)
 	}
+	if err != nil { // by the verifier, perhaps: the maps serve nftables
+		i.refused = fmt.Errorf("load the filter: %w", shortened(err))
+		spec.Programs = nil
+		i.c, err = ebpf.NewCollectionWithOptions(spec, load)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("load the filter: %w", err)
+		return nil, errors.Join(i.refused, fmt.Errorf("make the filter's maps: %w", err))
 	}
 	return i, nil
+}
+
+// shortened leaves the verifier's log out.
+func shortened(err error) error {
+	var v *ebpf.VerifierError
+	if errors.As(err, &v) {
+		return v.Cause
+	}
+	return err
 }
 
 func size(spec *ebpf.CollectionSpec, slots, cpus uint32) {
 	for name, n := range map[string]uint32{
 		filterMapPolicies: 2 * slots, filterMapRules: 2 * slots * MaxRules, filterMapRulehits: slots * MaxRules,
-		filterMapBuckets: slots * Vectors, filterMapBucketsout: slots * Vectors, filterMapCounters: slots, filterMapCountersout: slots, filterMapSketch: cpus,
+		filterMapBuckets: slots * Vectors, filterMapBucketsout: slots * Vectors, filterMapCounters: slots, filterMapCountersout: slots, filterMapAside: 2 * slots, filterMapSketch: cpus,
 	} {
 		spec.Maps[name].MaxEntries = n
 	}

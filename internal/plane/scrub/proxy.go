@@ -68,7 +68,7 @@ func (i *Installation) Proxied() bool { return i.proxy == nil && i.opt.Table != 
 
 // RemoveProxy takes the table away.
 func RemoveProxy(table string) error {
-	return nft(fmt.Sprintf("table inet %s\ndelete table inet %s\n", table, table))
+	return errors.Join(removeTable(table), removeTable(table+"_rung"))
 }
 
 func nft(rules string) error {

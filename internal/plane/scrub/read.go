@@ -34,6 +34,15 @@ func (t *Table) Counts(slot uint32, out bool) (Counts, error) {
 		return Counts{}, fmt.Errorf("counters of policy %d: %w", slot, err)
 	}
 	var sum Counts
+	var aside filterCounts
+	which := 2 * slot
+	if out {
+		which++
+	}
+	if err := t.maps[filterMapAside].Lookup(which, &aside); err != nil {
+		return Counts{}, fmt.Errorf("counters of policy %d: %w", slot, err)
+	}
+	each = append(each, aside)
 	for i := range each {
 		c := &each[i]
 		for v := range Vectors {

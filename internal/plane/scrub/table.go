@@ -16,7 +16,7 @@ import (
 
 // layout numbers the shapes of bpf/types.h. A filter of another layout is
 // replaced by a new one when that is filled.
-const layout = 3
+const layout = 4
 
 const (
 	cellsOfRow  = 8192
@@ -41,7 +41,7 @@ type Table struct {
 var mapNames = []string{
 	filterMapConfig, filterMapPolicies, filterMapRules, filterMapRulehits, filterMapBloom, filterMapSketch, filterMapCounters, filterMapCountersout,
 	filterMapTotal, filterMapPrefixes4a, filterMapPrefixes4b, filterMapPrefixes6a, filterMapPrefixes6b, filterMapAllow, filterMapDeny,
-	filterMapProven, filterMapAsked, filterMapAskedports, filterMapOffered, filterMapKnown, filterMapSamples,
+	filterMapProven, filterMapAsked, filterMapAskedports, filterMapOffered, filterMapAside, filterMapKnown, filterMapSamples,
 }
 
 // Take makes a Table of the descriptors that hand gives by name. A filter that

@@ -45,6 +45,7 @@ ARRAY(sketch, struct cells, 1, 0); /* the loader makes it one a CPU */
 ARRAY(askedports, __u32, ASKED, 0);
 ARRAY(offered, __u64, OFFERED, 0);
 ARRAY(longway, __u32, ANSWERS, 0); /* 1 = what is answered goes through the stack */
+ARRAY(aside, struct counts, 2 * SLOTS, 0); /* of what nftables filters instead; in and out in turn */
 PERCPU(counters, struct counts, SLOTS);
 PERCPU(countersout, struct counts, SLOTS);
 PERCPU(total, struct totals, 1);

@@ -2,7 +2,7 @@
 /* Shapes that the program and ../shape.go share. Change both, and LAYOUT. */
 #pragma once
 
-#define LAYOUT 3
+#define LAYOUT 4
 
 #define SLOTS 1024         /* policies in force, unless the loader asks for more */
 #define SERVICES 8         /* of a policy */
