@@ -68,13 +68,15 @@ type filter struct {
 	mu   sync.Mutex
 	i    *scrub.Installation
 	twin *scrub.Twin // that checks attack
+
+	noTwin error // why there is none
 }
 
 func newFilter(interfaces []string, pins, table string) *filter {
 	f := &filter{interfaces: interfaces}
 	if f.i, f.err = scrub.Install(scrub.InstallOptions{Interfaces: interfaces, Pins: pins, Table: table}); f.err == nil {
 		f.i.InstallProxy()
-		f.twin, f.err = scrub.NewTwin()
+		f.twin, f.noTwin = scrub.NewTwin()
 	}
 	return f
 }
@@ -87,6 +89,9 @@ func (f *filter) hand(name string) (*os.File, error) {
 		return nil, unix.ENODEV
 	}
 	if name == scrubTrials {
+		if f.noTwin != nil {
+			return nil, f.noTwin
+		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		list, err := f.twin.Try(nil)
@@ -244,7 +249,7 @@ func (c *cell) scrubRole() telemetry.Role {
 		r.State = telemetry.Enforcing
 	}
 	st := s.now()
-	worst := map[string]int{scrub.ModeNative: 0, scrub.ModeGeneric: 1, scrub.ModeOff: 2}
+	worst := map[string]int{scrub.ModeNative: 0, scrub.ModeGeneric: 1, scrub.ModeNFT: 2, scrub.ModeOff: 3}
 	r.Mode = scrub.ModeNative
 	for _, i := range st.Interfaces {
 		r.Interfaces = append(r.Interfaces, i.Name)
@@ -253,7 +258,10 @@ func (c *cell) scrubRole() telemetry.Role {
 		}
 		if i.Why != "" {
 			instead := "generic XDP, at about three times the cost"
-			if i.Mode == scrub.ModeOff {
+			switch i.Mode {
+			case scrub.ModeNFT:
+				instead = "nftables, at about ten times the cost; no packet is sampled"
+			case scrub.ModeOff:
 				instead = "what comes in there is not filtered"
 			}
 			r.Missing = append(r.Missing, telemetry.Missing{Need: i.Name, Why: i.Why, Instead: instead})

@@ -496,6 +496,9 @@ func (w *ruleset) actions(chain, meets string, p *Policy, v Vector, gone func(Re
 	if each > 0 {
 		for _, f := range []string{"4", "6"} {
 			family := strings.TrimSuffix("ip"+f, "4")
+			if meets != "" && (f == "6") != strings.HasPrefix(meets, "exthdr") {
+				continue // of a fragment: it is of one family
+			}
 			set := fmt.Sprintf("s%dd%d_%s", p.Slot, v, f)
 			w.object("set", fmt.Sprintf("%s { type ipv%s_addr; size 65535; flags dynamic,timeout; timeout 1m; }", set, f))
 			w.rule(chain, "%s update @%s { %s daddr limit rate over %d/second burst %d packets } %s", meets, set, family, each, burst(each), gone(RatePerAddress))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/lab"
 	"github.com/dun-sec/dun/internal/plane/scrub"
 	"github.com/dun-sec/dun/internal/plane/scrub/flood"
@@ -371,6 +372,126 @@ func TestTheServerSpeaksFirst(t *testing.T) {
 	for _, name := range []string{"TSEcrRejected", "TCPTimeouts"} {
 		if n := extended(t, name); n > 0 {
 			t.Errorf("%s: %d", name, n)
+		}
+	}
+}
+
+// TestThirdWay: where somebody else's XDP program is in the way it stays, and
+// nftables does what it can until it is gone.
+func TestThirdWay(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	w := newWire(t, scrub.InstallOptions{Table: "dun_scrub_test"})
+	g, err := flood.New("dv0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	foreign, err := g.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publish(nil)
+	if s := w.i.State().Interfaces[0]; s.Mode != scrub.ModeNFT || !strings.Contains(s.Why, "another XDP program") {
+		t.Fatalf("%+v", s)
+	}
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(`table inet behind {
+	counter flood { }
+	chain in {
+		type filter hook input priority 10; policy accept;
+		ip saddr 64.0.0.0/4 counter name flood
+		ip6 saddr 2a05::/16 counter name flood
+	}
+}`)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	arrived := func() (n int) {
+		for line := range strings.Lines(command(t, "nft list counter inet behind flood")) {
+			if _, err := fmt.Sscanf(strings.TrimSpace(line), "packets %d", &n); err == nil {
+				return n
+			}
+		}
+		return -1
+	}
+	ports := map[string]uint16{}
+	for _, addr := range []string{server4, server6} {
+		ports[addr] = serve(t, addr)
+		if err := w.visit(addr, ports[addr], 100_000); err != nil {
+			t.Error("quiet:", addr, err)
+		}
+	}
+	w.publish(func(p *scrub.Policy) {
+		challenge(p)
+		for _, v := range []scrub.Vector{scrub.UDP, scrub.DNS, scrub.ICMP, scrub.Frag, scrub.Other} {
+			p.Action[v], p.RatePerAddress[v] = scrub.Limit, 10
+		}
+		p.Action[scrub.Amp] = scrub.Drop
+		// The service itself is not strict: a flood may go to any port.
+	})
+	const n = 5000
+	for _, addr := range []string{server4, server6} {
+		for _, vector := range flood.Vectors {
+			before := arrived()
+			ctx, stop := context.WithCancel(t.Context())
+			var run sync.WaitGroup
+			run.Go(func() { w.flood(ctx, vector, addr, ports[addr], n, 20_000) })
+			if err := w.visit(addr, ports[addr], 2000); err != nil {
+				t.Error(vector, addr, err)
+			}
+			run.Wait()
+			stop()
+			if got := arrived() - before; got > 40 {
+				t.Errorf("%s to %s: %d of %d arrived", vector, addr, got, n)
+			}
+		}
+	}
+	var c scrub.Counts
+	until(t, func() bool {
+		w.i.Attach()
+		if c, err = w.Counts(0, false); err != nil {
+			t.Fatal(err)
+		}
+		return c.Packets[scrub.SYN] >= 2*n*9/10
+	})
+	for _, v := range traffic.All() {
+		if c.Packets[v] < 2*n*8/10 || c.Suspect[v] < 2*n*8/10 || c.Bytes[v] < c.Packets[v]*28 {
+			t.Errorf("%s: %d packets, %d suspect, %d bytes", v, c.Packets[v], c.Suspect[v], c.Bytes[v])
+		}
+	}
+	if c.Reason[scrub.CookieSent] < 2*n*8/10 || c.Reason[scrub.ByPolicy] < 2*n*8/10 || c.Reason[scrub.RatePerAddress] < 8*n {
+		t.Errorf("%+v", c.Reason)
+	}
+	if out, err := w.Counts(0, true); err != nil || out.Reason[scrub.Proven] < 10 || out.Packets[scrub.ACK] < 10 {
+		t.Error(err, out)
+	}
+	// The other program goes: XDP is in its place before long, and nftables gone.
+	if err := foreign.Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { w.i.Attach(); return w.i.State().Interfaces[0].Mode == scrub.ModeNative })
+	if out := command(t, "nft list tables"); strings.Contains(out, "rung") {
+		t.Error(out)
+	}
+	defer w.keepReceiving()()
+	if err := w.visit(server4, ports[server4], 2000); err != nil {
+		t.Error(err)
+	}
+}
+
+func until(t *testing.T, good func() bool) {
+	t.Helper()
+	end := time.NewTimer(30 * time.Second)
+	defer end.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !good() {
+		select {
+		case <-end.C:
+			t.Fatal("it does not come to that")
+		case <-tick.C:
 		}
 	}
 }
