@@ -32,13 +32,12 @@ const (
 
 // rung is what of the third way is in force.
 type rung struct {
-	devices  []string
-	set      filterSettings
-	learning bool
-	failed   error
-	read     time.Duration
-	tried    time.Duration
-	sum      map[string]amountOf // counters when they were read
+	devices []string
+	set     filterSettings
+	failed  error
+	read    time.Duration
+	tried   time.Duration
+	sum     map[string]amountOf // counters when they were read
 }
 
 type amountOf struct{ packets, bytes uint64 }
@@ -62,10 +61,9 @@ func (i *Installation) fallback() {
 	now := Monotonic()
 	t, err := i.view()
 	if err == nil {
-		learning := t.learns(now)
-		if r.failed != nil || !slices.Equal(r.devices, devices) || r.set != t.set || r.learning != learning {
+		if r.failed != nil || !slices.Equal(r.devices, devices) || r.set != t.set {
 			err = i.reload(t, devices, now)
-			r.devices, r.set, r.learning = devices, t.set, learning
+			r.devices, r.set = devices, t.set
 		}
 	}
 	if err == nil && now-r.read >= rungEach {
@@ -87,20 +85,6 @@ func (i *Installation) view() (*Table, error) {
 		return nil, err
 	}
 	return t, t.readDenied()
-}
-
-// learns says whether a policy lets pass what has not proven itself yet.
-func (t *Table) learns(now time.Duration) bool {
-	all, err := t.inForce()
-	if err != nil {
-		return false
-	}
-	for _, p := range all {
-		if now < p.StrictAfter {
-			return true
-		}
-	}
-	return false
 }
 
 func (i *Installation) reload(t *Table, devices []string, now time.Duration) error {
@@ -460,10 +444,8 @@ func (w *ruleset) vector(chain string, p *Policy, v Vector, gone func(Reason) st
 		case v == SYN:
 			w.rule(chain, "meta mark set 0x%x %s accept", markSYNProxy, w.counter(p.Slot, 'r', int(CookieSent)))
 		case v == ACK:
-			if w.now < p.StrictAfter {
-				w.rule(chain, "limit rate %d/second burst %d packets %s accept", max(1, p.RatePerAddress[v]), burst(p.RatePerAddress[v]), w.counter(p.Slot, 'p', int(v)))
-			}
-			// What the proxy does not know it drops.
+			// What the proxy does not know it drops. Connections older than the
+			// filter are known by now: connection tracking has begun with it.
 			w.rule(chain, "meta mark set 0x%x %s accept", markSYNProxy, w.counter(p.Slot, 'r', int(NoState)))
 		default:
 			w.rule(chain, "%s", gone(NoState))

@@ -429,6 +429,7 @@ func TestThirdWay(t *testing.T) {
 			p.Action[v], p.RatePerAddress[v] = scrub.Limit, 10
 		}
 		p.Action[scrub.Amp] = scrub.Drop
+		p.StrictAfter = scrub.Monotonic() + time.Minute
 		// The service itself is not strict: a flood may go to any port.
 	})
 	const n = 5000
