@@ -260,7 +260,7 @@ func (l *link) out(f func() error) error {
 		runtime.LockOSThread()
 		h, err := netns.GetFromName(l.outside)
 		if err == nil {
-			err = netns.Set(h)
+			err = errors.Join(netns.Set(h), h.Close())
 		}
 		if err == nil {
 			err = f()
