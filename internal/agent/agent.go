@@ -357,7 +357,7 @@ func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, er
 		untried[0] = "the edges of other nodes"
 	}
 	if c.scrub != nil && c.scrub.trials != nil {
-		list = append(list, scrub.Checks(scrub.CheckEnv{Trials: c.scrub.trials, State: c.scrub.state})...)
+		list = append(list, scrub.Checks(scrub.CheckEnv{Trials: c.scrub.trials, State: c.scrub.state, Endure: c.scrub.endure})...)
 	}
 	if c.flows != nil || c.scrub != nil && c.scrub.trials != nil {
 		list = append(list, detect.Checks()...)

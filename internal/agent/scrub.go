@@ -27,6 +27,7 @@ const (
 	// scrubState is what netd hands of the filter beside its maps.
 	scrubState  = "scrubState"
 	scrubTrials = "scrubTrials"
+	scrubEndure = "scrubEndure"
 	attachEach  = 250 * time.Millisecond
 )
 
@@ -65,11 +66,11 @@ type filter struct {
 	interfaces []string
 	err        error // why there is none
 
-	mu   sync.Mutex
-	i    *scrub.Installation
-	twin *scrub.Twin // that checks attack
-
-	noTwin error // why there is none
+	mu     sync.Mutex
+	i      *scrub.Installation
+	trying sync.Mutex  // held for seconds; apart from mu, which status waits for
+	twin   *scrub.Twin // that checks attack
+	noTwin error       // why there is none
 }
 
 func newFilter(interfaces []string, pins, table string) *filter {
@@ -88,19 +89,37 @@ func (f *filter) hand(name string) (*os.File, error) {
 	if f.err != nil {
 		return nil, unix.ENODEV
 	}
-	if name == scrubTrials {
-		if f.noTwin != nil {
-			return nil, f.noTwin
-		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		list, err := f.twin.Try(nil)
-		if err != nil {
-			return nil, err
-		}
-		return supervisor.Memo(list)
+	switch name {
+	case scrubTrials:
+		return tried(f, func(t *scrub.Twin) ([]scrub.Trial, error) { return t.Try(nil) })
+	case scrubEndure:
+		return tried(f, func(t *scrub.Twin) (scrub.Endurance, error) { return t.Endure(nil) })
 	}
 	return f.i.Hand(name)
+}
+
+// tried hands on what was tried with the twin.
+func tried[T any](f *filter, try func(*scrub.Twin) (T, error)) (*os.File, error) {
+	if f.noTwin != nil {
+		return nil, f.noTwin
+	}
+	f.trying.Lock()
+	defer f.trying.Unlock()
+	x, err := try(f.twin)
+	if err != nil {
+		return nil, err
+	}
+	return supervisor.Memo(x)
+}
+
+// handed reads what the same process hands.
+func handed[T any](f *filter, name string) (x T, err error) {
+	m, err := f.hand(name)
+	if err != nil {
+		return x, err
+	}
+	defer m.Close()
+	return x, json.NewDecoder(m).Decode(&x)
 }
 
 func (f *filter) state() scrub.State {
@@ -139,6 +158,7 @@ func (f *filter) keep(ctx context.Context) {
 type scrubber struct {
 	state  func() (scrub.State, error)
 	trials func() ([]scrub.Trial, error)
+	endure func() (scrub.Endurance, error)
 	table  *scrub.Table
 	centre *scrub.Centre
 	err    error // why there is no centre
@@ -161,19 +181,14 @@ func (c *cell) openScrub(ctx context.Context, stop *closers) *scrubber {
 		hand = c.opt.Netd.Hand
 		s.state = func() (st scrub.State, err error) { return st, c.opt.Netd.Read(scrubState, &st) }
 		s.trials = func() (list []scrub.Trial, err error) { return list, c.opt.Netd.Read(scrubTrials, &list) }
+		s.endure = func() (x scrub.Endurance, err error) { return x, c.opt.Netd.Read(scrubEndure, &x) }
 	case os.Geteuid() == 0:
 		pins, table := filterNames(c.dir.Path)
 		f := newFilter(c.opt.Config.Scrub.Interfaces, pins, table)
 		hand = f.hand
 		s.state = func() (scrub.State, error) { return f.state(), nil }
-		s.trials = func() (list []scrub.Trial, err error) {
-			m, err := f.hand(scrubTrials)
-			if err != nil {
-				return nil, err
-			}
-			defer m.Close()
-			return list, json.NewDecoder(m).Decode(&list)
-		}
+		s.trials = func() ([]scrub.Trial, error) { return handed[[]scrub.Trial](f, scrubTrials) }
+		s.endure = func() (scrub.Endurance, error) { return handed[scrub.Endurance](f, scrubEndure) }
 		go f.keep(ctx)
 	default:
 		s.err = errors.New("only root can filter packets; Dun was started by an ordinary user")

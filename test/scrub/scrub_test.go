@@ -147,7 +147,7 @@ func TestKilledUnderFlood(t *testing.T) {
 		out, _ := cell.Dun("get", "attacks")
 		return strings.Contains(out, server) && strings.Contains(out, "syn")
 	})
-	for _, control := range []string{"8.1-1", "8.1-15", "9.1-4"} {
+	for _, control := range []string{"8.1-1", "8.1-15", "8.1-19", "8.1-22", "9.1-4"} {
 		if out, exit := cell.Dun("posture", "run", control); exit != 0 || !strings.Contains(out, "proved") {
 			t.Error(control, exit, out)
 		}

@@ -37,3 +37,39 @@ func TestTheTwin(t *testing.T) {
 		}
 	}
 }
+
+// TestTheTwinEndures: an upgrade opens and cuts nothing, a doubled load meets
+// the same limit, sources leave no state; each is seen where it is broken.
+func TestTheTwinEndures(t *testing.T) {
+	w, err := NewTwin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	x, err := w.Endure(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", x)
+	if err := judgeEndurance(x); err != nil {
+		t.Error(err)
+	}
+	if len(x.Pace) < 1 || x.Pace[0].Each < 5 {
+		t.Errorf("%+v", x.Pace)
+	}
+	if err := judgePace(x.Pace, 1); err == nil {
+		t.Error("one core is taken for sixty million packets a second")
+	}
+	for what, v := range map[string]Vector{"syn": SYN, "icmp": ICMP} {
+		x, err := w.Endure(func(p *Policy) { p.Action[v] = Pass })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := judgeEndurance(x); err == nil {
+			t.Errorf("broken for %s: %+v", what, x)
+		}
+	}
+	if list, err := w.Try(nil); err != nil || list[0].Passed != list[0].Sent {
+		t.Error("the twin is broken by its upgrade:", list, err)
+	}
+}
