@@ -66,9 +66,7 @@ func (w *Twin) Endure(change func(*Policy)) (e Endurance, err error) {
 	if err = w.prove(); err != nil {
 		return e, err
 	}
-	if err = w.upgrade(); err != nil {
-		return e, err
-	}
+	w.upgrade()
 	if err = w.syns(trialPackets/2, trialPackets, &e.Upgrade); err != nil {
 		return e, err
 	}
@@ -149,9 +147,12 @@ func (w *Twin) goOn(t *Trial) error {
 	return nil
 }
 
-// upgrade does what a new process does: programs anew, over the maps that are
-// there.
-func (w *Twin) upgrade() error {
+// upgrade does what a new process does: other programs over the same maps.
+func (w *Twin) upgrade() { w.i.c, w.heir = w.heir, w.i.c }
+
+// inherit loads the programs a second time, over the maps that are there. That
+// needs more privileges than are kept, so it is done at the start.
+func (w *Twin) inherit() (err error) {
 	spec, err := loadFilter()
 	if err != nil {
 		return err
@@ -161,13 +162,9 @@ func (w *Twin) upgrade() error {
 			s.MaxEntries, s.ValueSize = m.MaxEntries(), m.ValueSize()
 		}
 	}
-	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: w.i.c.Maps})
-	if err != nil {
+	if w.heir, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: w.i.c.Maps}); err != nil {
 		return fmt.Errorf("load the filter's twin again: %w", err)
 	}
-	old := w.i.c
-	w.i.c = c
-	old.Close() // the table keeps handles of its own
 	return nil
 }
 

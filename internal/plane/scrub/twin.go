@@ -17,8 +17,9 @@ import (
 // to nothing: packets are handed to it one by one, so that a check can attack it
 // at any time and touch nobody.
 type Twin struct {
-	i *Installation
-	t *Table
+	i    *Installation
+	t    *Table
+	heir *ebpf.Collection // the same programs again, over the same maps
 }
 
 // What the programs answer (include/uapi/linux/bpf.h).
@@ -68,11 +69,17 @@ func NewTwin() (*Twin, error) {
 	if w.t, err = Take(w.i.Hand); err != nil {
 		return nil, errors.Join(err, w.i.Close())
 	}
+	if err := w.inherit(); err != nil {
+		return nil, errors.Join(err, w.t.Close(), w.i.Close())
+	}
 	return w, nil
 }
 
 // Close gives back what it holds.
-func (w *Twin) Close() error { return errors.Join(w.t.Close(), w.i.Close()) }
+func (w *Twin) Close() error {
+	w.heir.Close()
+	return errors.Join(w.t.Close(), w.i.Close())
+}
 
 // armed is what Dun does by itself during attacks of every vector.
 func armed() Policy {
