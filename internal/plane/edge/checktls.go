@@ -91,13 +91,12 @@ func (s *secureCheck) probe(ctx context.Context, e *assurance.Evidence) error {
 	if len(names) == 0 {
 		return errors.New("there is no site yet: nothing can be greeted")
 	}
-	now := s.edge.opts.Now()
 	var wrong []string
 	n := min(len(names), greeted)
 	from := int(s.next.Add(int64(n)) - int64(n))
 	for i := range n {
 		host := names[(from+i)%len(names)]
-		if why := s.greet(ctx, host, now); why != "" {
+		if why := s.greet(ctx, host); why != "" {
 			wrong = append(wrong, host+": "+why)
 			e.Add("not secure", "%s: %s", host, why)
 		}
@@ -112,7 +111,7 @@ func (s *secureCheck) probe(ctx context.Context, e *assurance.Evidence) error {
 // greet makes two handshakes as a client would: one that offers TLS 1.2 and
 // newer and must succeed, one that offers only what is older or weak and must
 // not. It judges the certificate itself and believes no authority.
-func (s *secureCheck) greet(ctx context.Context, host string, now time.Time) string {
+func (s *secureCheck) greet(ctx context.Context, host string) string {
 	name := host
 	if _, err := netip.ParseAddr(host); err == nil {
 		name = "" // the door's own address: it shows what it has for it
@@ -124,7 +123,8 @@ func (s *secureCheck) greet(ctx context.Context, host string, now time.Time) str
 	if len(state.PeerCertificates) == 0 {
 		return "no certificate"
 	}
-	if why := unfit(state.PeerCertificates[0], host, now); why != "" {
+	// The clock is read after the handshake, which may have ordered the certificate.
+	if why := unfit(state.PeerCertificates[0], host, s.edge.opts.Now()); why != "" {
 		return why
 	}
 	var weak []uint16
