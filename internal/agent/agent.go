@@ -224,6 +224,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 	}
 	stop.add(c.events.Close)
 	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.obeys(), Keep: c.evidence.Keep, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
+	c.remember()
 	c.openFlows()
 	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource(), c.nodeSource(), c.dataSource())
 	type made struct {
@@ -321,6 +322,8 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	run.Go(func() { c.keepEvidence(ctx) })
 	run.Go(func() { c.scrubs(ctx) })
 	run.Go(func() { c.detects(ctx) })
+	run.Go(func() { c.memorises(ctx) })
+	run.Go(func() { c.drafts(ctx) })
 	run.Go(func() { c.followFlows(ctx) })
 	run.Go(func() { c.traces(ctx) })
 	run.Go(func() { c.carryOut(ctx) })

@@ -2,15 +2,86 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"time"
 
+	"github.com/dun-sec/dun/internal/core/file"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/traffic"
+	"github.com/dun-sec/dun/internal/govern/thresholds"
+	"github.com/dun-sec/dun/internal/plane/detect"
 )
 
-const detectService = "detect"
+const (
+	detectService = "detect"
+	learnedFile   = "learned" // of thresholds, in DIR
+	keepLearned   = 10 * time.Minute
+)
+
+// remember takes up what an earlier process learned. Without it thresholds start
+// at their floors, which is said and keeps nobody from starting.
+func (c *cell) remember() {
+	b, err := readLearned(c.dir.File(learnedFile))
+	if err == nil {
+		err = c.detect.Remember(b)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.opt.Log.Error("thresholds are learned anew", "err", err)
+	}
+}
+
+func readLearned(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, detect.MaxMemory+1))
+	if err != nil {
+		return nil, fmt.Errorf("read what was learned: %w", err)
+	}
+	return b, nil
+}
+
+// memorises keeps what was learned, every ten minutes and at the end.
+func (c *cell) memorises(ctx context.Context) {
+	t := time.NewTicker(keepLearned)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			c.memorise()
+			return
+		case <-t.C:
+			c.memorise()
+		}
+	}
+}
+
+func (c *cell) memorise() {
+	b := c.detect.Memory()
+	if b == nil {
+		return
+	}
+	if err := file.Replace(c.dir.File(learnedFile), 0o600, b); err != nil {
+		c.opt.Log.Error("what was learned of thresholds is not kept", "err", err)
+	}
+}
+
+// drafts reports what was learned, once the records are there.
+func (c *cell) drafts(ctx context.Context) {
+	g := c.opened(ctx)
+	if g == nil || c.flows == nil && (c.scrub == nil || c.scrub.centre == nil) {
+		return
+	}
+	thresholds.Run(ctx, thresholds.Options{Gate: g, Learned: c.detect.Learned, Log: c.opt.Log.With("part", "thresholds")})
+}
 
 // detects takes thresholds from the records, once they are there.
 func (c *cell) detects(ctx context.Context) {

@@ -114,6 +114,7 @@ func acted(k *resource.Kind, c *Change, old *resource.Object, by resource.Moment
 	if err != nil {
 		return nil, err
 	}
+	o.Status = old.Status // for reading
 	if err := v.Perform(o, c.input, by); err != nil {
 		return nil, err
 	}

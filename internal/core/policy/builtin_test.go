@@ -27,6 +27,7 @@ func TestServicesMayDoNoMore(t *testing.T) {
 		}},
 		{"dayzero", func(tenant, kind, _ string) bool { return tenant == "platform" && slices.Contains(access, kind) }},
 		{"attacks", func(_, kind, verb string) bool { return kind == "Attack" && (verb == "read" || verb == "create") }},
+		{"thresholds", func(_, kind, verb string) bool { return kind == "ProtectedAddress" && verb == "read" }},
 		{"certificates", func(_, kind, verb string) bool { return kind == "Certificate" && verb == "read" }},
 		{"signin", func(_, kind, verb string) bool {
 			return verb == "read" && (kind == "IdentityProvider" || kind == "User")

@@ -58,7 +58,7 @@ func TestBuiltinRoles(t *testing.T) {
 			}
 			on := *o
 			on.Metadata.Tenant = tenant
-			defends := slices.Contains([]string{"Site", "Exclusion", "Ban", "Certificate", "Incident", "Release"}, k.Name)
+			defends := slices.Contains([]string{"Site", "Exclusion", "Ban", "Certificate", "Incident", "Release", "ProtectedAddress", "ScrubPolicy", "Attack"}, k.Name)
 			for _, verb := range slices.Concat(policy.Actions(k), []string{"status", "approve"}) {
 				read := verb == policy.Read
 				for who, want := range map[string]bool{"aud": read, "both": read, "sec": read || defends || k.Name == "ChangeRequest" && slices.Contains([]string{"approve", "deny", "delegate"}, verb), "op": true, "nobody": read && k.Name == "DataClass"} {

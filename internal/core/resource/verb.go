@@ -31,12 +31,14 @@ type Moment struct {
 }
 
 // Act is one use of a verb. State may be changed; all else is for reading.
-// Report takes wrong fields of the input, as in "input.reason".
+// Report takes wrong fields of the input, as in "input.reason". Status is what
+// the kind's owner reported last; nil = nothing.
 type Act[S, T, I any] struct {
 	Metadata *Metadata
 	Spec     *S
 	State    *T
 	Input    *I
+	Status   any
 	Moment
 	*Report
 }
@@ -55,7 +57,7 @@ func On[S, T, I any](v Verb, do func(Act[S, T, I]) error) Verb {
 		if !ok || !ok2 || !ok3 {
 			return fmt.Errorf("verb %s: bound to other types than its kind's", v.Name)
 		}
-		return do(Act[S, T, I]{&o.Metadata, spec, state, input, at, r})
+		return do(Act[S, T, I]{&o.Metadata, spec, state, input, o.Status, at, r})
 	}
 	return v
 }

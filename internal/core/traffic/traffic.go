@@ -142,6 +142,30 @@ type Order struct {
 	For          time.Duration // from when it is taken; 0 takes it back
 }
 
+// Usual is what a detection centre learned of one vector of a protected address,
+// packets a second to each of its addresses.
+type Usual struct {
+	Vector  Vector
+	P95     float64 // of the busiest ten seconds of each hour
+	Draft   float64 // the threshold that follows
+	InForce float64
+	Source  string // of InForce: one of Source…
+}
+
+// Where a threshold comes from, the strongest first.
+const (
+	SourceSpec     = "spec"     // the record says it
+	SourceReviewed = "reviewed" // a person took over the draft
+	SourceLearned  = "learned"
+	SourceFloor    = "floor" // nothing was learned that is above it
+)
+
+// Learned is what was learned of a protected address.
+type Learned struct {
+	Hours   int // that were watched, of the last seven days
+	Vectors []Usual
+}
+
 // Live is what goes to a protected address now: all figures are a second.
 type Live struct {
 	Address string             `json:"address"`

@@ -57,6 +57,7 @@ func ProtectedAddress() *resource.Kind {
 			{Title: resource.T("Mode", "模式"), Value: func(o *resource.Object) string { return o.Spec.(*ProtectedAddressSpec).ModeInForce() }},
 			{Title: resource.T("Services", "服务"), Value: services},
 			{Title: resource.T("Policy", "策略"), Wide: true, Value: func(o *resource.Object) string { return o.Spec.(*ProtectedAddressSpec).Policy }},
+			{Title: resource.T("Thresholds", "阈值"), Wide: true, Value: thresholds},
 		},
 		Example: `kind: ProtectedAddress
 metadata: {tenant: platform, name: shop}
@@ -70,6 +71,8 @@ spec:
     - {vector: syn, packets: 20000}
 `,
 		Sensitivity: resource.SensitivityTenant, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"scrub"},
+		NewState: func() any { return new(ProtectedAddressState) }, Settle: settleProtected, Verbs: thresholdVerbs(),
+		NewStatus: func() any { return new(ProtectedAddressStatus) }, StatusOwner: ThresholdOwner,
 	}, resource.Behaviour[ProtectedAddressSpec]{
 		Validate: validateProtected,
 		// Within the tenant: else whoever names somebody's address first has it.
@@ -153,11 +156,5 @@ func validateProtected(_ *resource.Metadata, s *ProtectedAddressSpec, r *resourc
 	if s.Strict && len(s.Services) == 0 {
 		r.Add("spec.strict", "without services nothing at all would be reached", "未列出服务时将无法访问任何端口")
 	}
-	seen := map[string]bool{}
-	for i, t := range s.Thresholds {
-		if seen[t.Vector] {
-			r.Add(fmt.Sprintf("spec.thresholds[%d].vector", i), "%q is given twice", "%q 重复", t.Vector)
-		}
-		seen[t.Vector] = true
-	}
+	once(s.Thresholds, "spec.thresholds", r)
 }

@@ -75,7 +75,7 @@ func (a *attack) hot(v traffic.Vector, t *target, rate amount, at time.Duration)
 	}
 	a.vectors[v][t.out] = &strength{at, rate}
 	a.last = at
-	if p := t.learned[v].p95; a.limits[v] == 0 {
+	if p := t.usual.of[v].p95; a.limits[v] == 0 {
 		a.limits[v] = max(p*2, floors[v])
 	}
 	var packets, bytes, dropped float64
@@ -116,8 +116,8 @@ func (a *attack) list(out bool) []traffic.Vector {
 
 // limit is what is usual of a vector that can only be limited.
 func (a *attack) limit(v traffic.Vector, r *rule) float64 {
-	if r.limit[v] > 0 {
-		return r.limit[v]
+	if n := r.said(v); n > 0 {
+		return n
 	}
 	return a.limits[v]
 }

@@ -63,13 +63,15 @@ type Options struct {
 type Detector struct {
 	opt Options
 
-	mu      sync.Mutex
-	rules   map[resource.Ref]*rule
-	targets map[key]*target
-	attacks map[resource.Ref]*attack
-	recent  *recent
-	at      time.Duration // of the newest reading
-	refused uint64        // counts for which there was no room
+	mu       sync.Mutex
+	rules    map[resource.Ref]*rule
+	synced   bool // rules are all there are
+	targets  map[key]*target
+	restored map[key]*remembered // of an earlier process, until the target is seen
+	attacks  map[resource.Ref]*attack
+	recent   *recent
+	at       time.Duration // of the newest reading
+	refused  uint64        // counts for which there was no room
 }
 
 // key is one direction of one address, or of a whole network.
@@ -108,7 +110,7 @@ func (d *Detector) Count(r traffic.Reading) {
 				d.refused++
 				continue
 			}
-			t = newTarget(c)
+			t = newTarget(c, d.recall(k))
 			d.targets[k] = t
 		}
 		if t.add(r.Source, r.At, r.Span, &c.Volume, how) {
@@ -141,6 +143,9 @@ func (d *Detector) judge(t *target) []func() {
 		} else if a == nil {
 			t.learn(v)
 		}
+	}
+	if a == nil {
+		t.usual.watch(t.newest())
 	}
 	return nil
 }

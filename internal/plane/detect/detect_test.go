@@ -168,12 +168,12 @@ func TestThinlySpread(t *testing.T) {
 
 func TestThresholdsOfARecord(t *testing.T) {
 	r := newRun(4)
-	r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 50_000})
+	r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 50_000}, nil)
 	r.play(20*time.Second, with(quiet(), traffic.SYN, 20_000, 20_000))
 	if len(r.told) > 0 {
 		t.Error(r.phases())
 	}
-	r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 500})
+	r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 500}, nil)
 	r.play(2*time.Second, with(quiet(), traffic.SYN, 5000, 5000))
 	if r.phases() != "start syn" {
 		t.Error(r.phases())
@@ -222,7 +222,7 @@ func TestSamplesOfAQuietDay(t *testing.T) {
 		told bool
 	}{{333, false}, {2500, true}} {
 		r := newRun(11)
-		r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 1000})
+		r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 1000}, nil)
 		for range 3 * 3600 * 2 {
 			r.at += 500 * time.Millisecond
 			n := uint64(0)

@@ -3,11 +3,14 @@ package detect
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/kinds/shield"
 )
+
+const protectedKind = "ProtectedAddress"
 
 // Run takes thresholds from the feed of ProtectedAddress until ctx ends.
 func (d *Detector) Run(ctx context.Context, feed resource.Feed) error {
@@ -19,10 +22,13 @@ func (d *Detector) Run(ctx context.Context, feed resource.Feed) error {
 		if err != nil {
 			return fmt.Errorf("follow records: %w", err)
 		}
+		if b.Reset {
+			d.reset()
+		}
 		for _, c := range b.Changes {
 			ref := c.Ref
 			ref.UID = ""
-			if ref.Kind != "ProtectedAddress" {
+			if ref.Kind != protectedKind {
 				continue
 			}
 			if c.Object == nil {
@@ -30,14 +36,45 @@ func (d *Detector) Run(ctx context.Context, feed resource.Feed) error {
 				continue
 			}
 			if s, ok := c.Object.Spec.(*shield.ProtectedAddressSpec); ok {
-				each := map[traffic.Vector]float64{}
-				for _, t := range s.Thresholds {
-					if v, ok := traffic.Parse(t.Vector); ok {
-						each[v] = float64(t.Packets)
-					}
-				}
-				d.Thresholds(ref, each)
+				state, _ := c.Object.State.(*shield.ProtectedAddressState)
+				d.Thresholds(ref, limits(s.Thresholds), limits(state.Thresholds()))
 			}
 		}
+		if b.Synced {
+			d.settle()
+		}
 	}
+}
+
+func limits(list []shield.Threshold) map[traffic.Vector]float64 {
+	each := map[traffic.Vector]float64{}
+	for _, t := range list {
+		if v, ok := traffic.Parse(t.Vector); ok {
+			each[v] = float64(t.Packets)
+		}
+	}
+	return each
+}
+
+// settle drops what belongs to addresses that are protected no more.
+func (d *Detector) settle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.synced {
+		return
+	}
+	d.synced = true
+	gone := func(of resource.Ref) bool { return d.rules[of] == nil }
+	maps.DeleteFunc(d.attacks, func(of resource.Ref, _ *attack) bool { return gone(of) })
+	maps.DeleteFunc(d.targets, func(k key, _ *target) bool { return gone(k.of) })
+	maps.DeleteFunc(d.restored, func(k key, _ *remembered) bool { return gone(k.of) })
+}
+
+// reset forgets which addresses are protected, and nothing of what was learned:
+// the records follow.
+func (d *Detector) reset() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.synced = false
+	clear(d.rules)
 }

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -65,11 +66,17 @@ type target struct {
 	out     bool
 	wide    bool // a network: its sum is judged by higher thresholds
 	sources map[string]*window
-	learned [traffic.Vectors]baseline
+	usual   usual
 }
 
-func newTarget(c *traffic.Count) *target {
-	return &target{of: c.Of, addr: c.Address.String(), out: c.Out, wide: !c.Address.IsSingleIP(), sources: map[string]*window{}}
+func newTarget(c *traffic.Count, u usual) *target {
+	return &target{usual: u, of: c.Of, addr: c.Address.String(), out: c.Out, wide: !c.Address.IsSingleIP(), sources: map[string]*window{}}
+}
+
+// isWide reports the address of a network, as netip.Prefix prints it.
+func isWide(addr string) bool {
+	p, err := netip.ParsePrefix(addr)
+	return err == nil && !p.IsSingleIP()
 }
 
 // add takes a reading; false = a source too many.
@@ -98,6 +105,14 @@ func (t *target) add(source string, at, span time.Duration, v *[traffic.Vectors]
 		b.volume[i].add(s.volume[i])
 	}
 	return true
+}
+
+// newest is the end of the newest reading.
+func (t *target) newest() (at time.Duration) {
+	for _, w := range t.sources {
+		at = max(at, w.at)
+	}
+	return at
 }
 
 // forget drops a source that says nothing any more.

@@ -1,9 +1,8 @@
 package detect
 
 import (
+	"maps"
 	"math"
-	"slices"
-	"time"
 
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/traffic"
@@ -17,17 +16,14 @@ var floors = [traffic.Vectors]float64{
 }
 
 const (
-	burstFactor = 5                // times what is usual (P95): a threshold
-	wideFactor  = 4                // times that of an address: of a network
-	step        = 10 * time.Minute // that one value is kept of
-	kept        = 7 * 24 * 60 / 10 // values: seven days
-	enough      = 6                // values before anything is learned: an hour
+	burstFactor = 5 // times what is usual (P95): a threshold
+	wideFactor  = 4 // times that of an address: of a network
 )
 
 // rule is what a record says about an address.
 type rule struct {
-	limit [traffic.Vectors]float64 // 0 = learned
-	only  bool                     // it is told of attacks, nothing is done
+	limit    [traffic.Vectors]float64 // 0 = see reviewed
+	reviewed [traffic.Vectors]float64 // what a person took over of the draft; 0 = learned
 }
 
 var nothing = &rule{}
@@ -39,11 +35,23 @@ func (d *Detector) rule(of resource.Ref) *rule {
 	return nothing
 }
 
-// Thresholds sets what a record says, packets a second to each address.
-func (d *Detector) Thresholds(of resource.Ref, each map[traffic.Vector]float64) {
+// said is the threshold that people gave; 0 = none.
+func (r *rule) said(v traffic.Vector) float64 {
+	if r.limit[v] > 0 {
+		return r.limit[v]
+	}
+	return r.reviewed[v]
+}
+
+// Thresholds sets what a record says, packets a second to each address: its own
+// thresholds, and those of the draft that a person took over.
+func (d *Detector) Thresholds(of resource.Ref, own, reviewed map[traffic.Vector]float64) {
 	r := &rule{}
-	for v, n := range each {
+	for v, n := range own {
 		r.limit[v] = n
+	}
+	for v, n := range reviewed {
+		r.reviewed[v] = n
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,23 +64,25 @@ func (d *Detector) Forget(of resource.Ref) {
 	defer d.mu.Unlock()
 	delete(d.rules, of)
 	delete(d.attacks, of)
-	for k := range d.targets {
-		if k.of == of {
-			delete(d.targets, k)
-		}
-	}
+	maps.DeleteFunc(d.targets, func(k key, _ *target) bool { return k.of == of })
+	maps.DeleteFunc(d.restored, func(k key, _ *remembered) bool { return k.of == of })
 }
 
 // threshold of a vector, packets a second.
 func (t *target) threshold(v traffic.Vector, r *rule) float64 {
-	limit := r.limit[v]
+	limit := r.said(v)
 	if limit == 0 {
-		limit = max(floors[v], burstFactor*t.learned[v].p95)
+		limit = t.draft(v)
 	}
 	if t.wide {
 		limit *= wideFactor
 	}
 	return limit
+}
+
+// draft is the threshold that follows from what is usual.
+func (t *target) draft(v traffic.Vector) float64 {
+	return max(floors[v], burstFactor*t.usual.of[v].p95)
 }
 
 // crowd is how many times the threshold real visitors may come to. Where nothing
@@ -84,56 +94,8 @@ func (t *target) crowd(v traffic.Vector, r *rule) float64 {
 	if v == traffic.ACK {
 		return math.Inf(1) // a segment belongs to a connection, or is suspect: a backup is no flood
 	}
-	if r.limit[v] == 0 && t.learned[v].p95 == 0 {
+	if r.said(v) == 0 && t.usual.of[v].p95 == 0 {
 		return strangeFactor
 	}
 	return crowdFactor
-}
-
-// baseline is what is usual: the 95th percentile of the busiest ten seconds of
-// each ten minutes of seven days.
-type baseline struct {
-	values []float32
-	next   int
-	begun  time.Duration
-	most   float64
-	p95    float64
-}
-
-// learn takes the long window as usual. While there is an attack nothing is
-// learned of its address.
-func (t *target) learn(v traffic.Vector) {
-	_, long := t.rates(v)
-	var at time.Duration
-	for _, w := range t.sources {
-		at = max(at, w.at)
-	}
-	t.learned[v].take(at, long.packets)
-}
-
-func (b *baseline) take(at time.Duration, rate float64) {
-	if b.begun == 0 {
-		b.begun = at
-	}
-	b.most = max(b.most, rate)
-	if at-b.begun < step {
-		return
-	}
-	if len(b.values) < kept {
-		b.values = append(b.values, float32(b.most))
-	} else {
-		b.values[b.next] = float32(b.most)
-		b.next = (b.next + 1) % kept
-	}
-	b.begun, b.most = at, 0
-	b.settle()
-}
-
-func (b *baseline) settle() {
-	if len(b.values) < enough {
-		return
-	}
-	s := slices.Clone(b.values)
-	slices.Sort(s)
-	b.p95 = float64(s[int(math.Ceil(0.95*float64(len(s))))-1])
 }
