@@ -35,15 +35,15 @@ func TestADraftIsReviewed(t *testing.T) {
 	if err := dayzero.Run(t.Context(), g, "test"); err != nil {
 		t.Fatal(err)
 	}
-	put := func(prefix string) {
-		_, err := g.Apply(t.Context(), gate.Request{Actor: operator, Reason: "test", Changes: []gate.Change{{Op: gate.Put, Ref: shop, Object: &resource.Object{
+	put := func(prefix string, revision uint64) {
+		_, err := g.Apply(t.Context(), gate.Request{Actor: operator, Reason: "test", Changes: []gate.Change{{Op: gate.Put, Ref: shop, Revision: revision, Object: &resource.Object{
 			Kind: "ProtectedAddress", Metadata: resource.Metadata{Tenant: "platform", Name: "shop"}, Spec: &shield.ProtectedAddressSpec{Prefix: prefix},
 		}}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	put("198.51.100.7")
+	put("198.51.100.7", 0)
 	learned := map[resource.Ref]traffic.Learned{}
 	opt := Options{Gate: g, Learned: func() map[resource.Ref]traffic.Learned { return learned }}
 	report := func(hours int, usual float64) *resource.Object {
@@ -99,7 +99,8 @@ func TestADraftIsReviewed(t *testing.T) {
 	if err := act(g, t, "review", nil); err != nil {
 		t.Fatal(err)
 	}
-	put("198.51.100.8")
+	o, _ = g.Get(t.Context(), operator, shop)
+	put("198.51.100.8", o.Metadata.Revision)
 	if o, _ = g.Get(t.Context(), operator, shop); o.State.(*shield.ProtectedAddressState).Reviewed != nil {
 		t.Error("another network has the thresholds of the old one")
 	}
