@@ -43,9 +43,12 @@ type Options struct {
 	Gate   Gate
 	Follow func(context.Context, events.Query) (*events.Follower, error)
 	Live   func() map[resource.Ref]traffic.Live // what goes to protected addresses now; nil = the detection centre's events alone tell
-	Skip   string                               // a tenant whose traffic is no attack: that of the checks
-	Now    func() time.Time
-	Log    *slog.Logger
+	// Recorded is told under which record an attack of a detection centre is; nil =
+	// nobody asks.
+	Recorded func(id string, record resource.Ref)
+	Skip     string // a tenant whose traffic is no attack: that of the checks
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // Run follows the edge's events until ctx ends.
@@ -58,7 +61,7 @@ func Run(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
-	w := &watch{opt: opt, actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}, floods: map[string]*flood{}}
+	w := &watch{opt: opt, actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}, floods: map[key]*flood{}}
 	w.adopt(ctx)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -101,7 +104,7 @@ func (opt *Options) follow(ctx context.Context, part string) (<-chan events.Even
 	return in, nil
 }
 
-// key is a site.
+// key is a site, or what the names of attacks on an address begin with.
 type key struct{ tenant, site string }
 
 // watch is the state of Run; its goroutine owns it.
@@ -109,7 +112,7 @@ type watch struct {
 	opt    Options
 	actor  identity.Actor
 	bursts map[key]*burst
-	floods map[string]*flood // by the detection centre's id
+	floods map[key]*flood // by tenant and stem
 }
 
 // adopt goes on with what an earlier process opened.

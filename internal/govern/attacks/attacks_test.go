@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func newScene(t *testing.T) *scene {
 func (s *scene) restart() {
 	s.w = &watch{
 		opt:   Options{Gate: s.g, Skip: "dun-canary", Now: func() time.Time { return s.now }, Log: slog.New(slog.DiscardHandler)},
-		actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{},
+		actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}, floods: map[key]*flood{},
 	}
 	s.w.adopt(s.t.Context())
 }
@@ -202,7 +203,7 @@ func TestRunFollowsTheLog(t *testing.T) {
 func TestFloodsBecomeAttacks(t *testing.T) {
 	s := newScene(t)
 	now := time.Date(2026, 11, 1, 3, 0, 0, 0, time.UTC)
-	w := &watch{opt: Options{Gate: s.g, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)}, actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}, floods: map[string]*flood{}}
+	w := &watch{opt: Options{Gate: s.g, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)}, actor: identity.Service(shield.AttackOwner), bursts: map[key]*burst{}, floods: map[key]*flood{}}
 	tell := func(phase, vectors, peak string) {
 		w.hear(events.Event{Time: now, Part: floodPart, Kind: floodKind, Tenant: "platform", Object: "protectedaddress/shop", Attributes: map[string]string{
 			"phase": phase, "attack": "a1", "address": "198.51.100.7/32", "vectors": vectors, "peak": peak, "bits": "5e6", "start": "2026-11-01T02:59:59.5Z", "direction": "in",
@@ -234,6 +235,105 @@ func TestFloodsBecomeAttacks(t *testing.T) {
 	}
 	if st := o.Status.(*shield.AttackStatus); st.PeakPackets != 20000 {
 		t.Error("the end forgets the peak:", st)
+	}
+}
+
+// TestOneAttackIsOneRecord: the control plane's centre and a node's tell of the
+// same attack, Dun is started anew in between, and another centre goes on.
+func TestOneAttackIsOneRecord(t *testing.T) {
+	s := newScene(t)
+	s.now = time.Date(2026, 11, 1, 3, 0, 0, 0, time.UTC)
+	names := map[string]resource.Ref{}
+	start := func() {
+		s.restart()
+		s.w.opt.Recorded = func(id string, ref resource.Ref) { names[id] = ref }
+	}
+	start()
+	tell := func(id, phase, vectors, peak string, began time.Time) {
+		s.w.hear(events.Event{Time: s.now, Part: floodPart, Kind: floodKind, Tenant: "platform", Object: "protectedaddress/shop", Attributes: map[string]string{
+			"phase": phase, "attack": id, "address": "198.51.100.7/32", "vectors": vectors, "peak": peak, "packets": peak, "start": began.Format(time.RFC3339Nano), "direction": "in",
+		}})
+	}
+	second := func(n int) {
+		for range n {
+			s.w.settleFloods(t.Context())
+			s.now = s.now.Add(time.Second)
+		}
+	}
+	began := s.now
+	tell("node", "start", "syn", "9000", began)
+	second(2)
+	tell("cell", "start", "syn,udp", "20000", s.now)
+	second(5)
+	tell("node", "end", "syn", "10", began)
+	second(5)
+	one := func(open bool) *resource.Object {
+		t.Helper()
+		all := s.attacks()
+		if len(all) != 1 {
+			t.Fatalf("%d attacks", len(all))
+		}
+		if st := all[0].State.(*shield.AttackState); (st.End == nil) != open {
+			t.Fatalf("it ended at %v", st.End)
+		}
+		return all[0]
+	}
+	course := one(true).Status.(*shield.AttackStatus).Course
+	if names["node"] != names["cell"] || names["node"].Name == "" {
+		t.Error(names)
+	}
+
+	start()
+	second(10)
+	one(true)
+	tell("next", "start", "syn,icmp", "15000", s.now)
+	second(60)
+	o := one(true)
+	st := o.Status.(*shield.AttackStatus)
+	if st.PeakPackets != 20000 || strings.Join(st.Vectors, ",") != "syn,udp,icmp" || names["next"] != names["node"] || len(st.Course.Offered) <= len(course.Offered) || st.Course.Offered[3] != course.Offered[3] {
+		t.Errorf("%+v, %v, before %v", st, names, course)
+	}
+	tell("next", "end", "syn", "10", s.now)
+	over := s.now
+	second(2)
+	if end := one(false).State.(*shield.AttackState).End; !end.Equal(over) {
+		t.Errorf("ended at %v, want %v", end, over)
+	}
+
+	// Nobody goes on with what was left open.
+	tell("last", "start", "syn", "9000", s.now)
+	second(3)
+	start()
+	second(29)
+	if n := len(s.w.floods); n != 1 {
+		t.Errorf("%d are open", n)
+	}
+	second(3)
+	if n := len(s.w.floods); n != 0 {
+		t.Errorf("%d are open still", n)
+	}
+	for _, o := range s.attacks() {
+		if o.State.(*shield.AttackState).End == nil {
+			t.Errorf("%s has no end", o.Metadata.Name)
+		}
+	}
+}
+
+// TestManyTellersAreBounded: who tells under ever new ids makes no memory grow.
+func TestManyTellersAreBounded(t *testing.T) {
+	s := newScene(t)
+	k := NewKeeper()
+	s.w.opt.Recorded = k.Recorded
+	for i := range 3 * maxFloods {
+		id := fmt.Sprint("a", i)
+		s.w.hear(events.Event{Time: s.now, Part: floodPart, Kind: floodKind, Tenant: "platform", Object: "protectedaddress/shop", Attributes: map[string]string{"phase": "start", "attack": id, "vectors": "syn", "start": s.now.Format(time.RFC3339Nano)}})
+		if i == 0 {
+			s.w.settleFloods(t.Context())
+		}
+		k.Recorded(id, resource.Ref{})
+	}
+	if f := s.w.floods[key{"platform", "shop"}]; len(f.told) > maxTellers || len(k.records) > maxFloods || len(k.order) != len(k.records) {
+		t.Errorf("%d tell, %d records", len(f.told), len(k.records))
 	}
 }
 

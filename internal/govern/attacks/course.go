@@ -46,6 +46,15 @@ func (c *course) add(offered, stopped, passed float64) {
 	}
 }
 
+// take goes on with a course that was reported.
+func (c *course) take(was *shield.Course) {
+	if was == nil || was.Step <= 0 || len(was.Offered) >= coursePoints || len(was.Stopped) != len(was.Offered) || len(was.Passed) != len(was.Offered) {
+		return
+	}
+	c.step = int(time.Duration(was.Step) / time.Second)
+	c.of = [3][]int{slices.Clone(was.Offered), slices.Clone(was.Stopped), slices.Clone(was.Passed)}
+}
+
 // watch notes one second of a flood.
 func (f *flood) watch(live map[resource.Ref]traffic.Live) {
 	if f.end != nil {

@@ -66,12 +66,40 @@ type EvidenceOptions struct {
 type Keeper struct {
 	in chan traffic.Evidence
 
-	mu  sync.Mutex
-	opt *EvidenceOptions // nil = not running yet
+	mu      sync.Mutex
+	opt     *EvidenceOptions        // nil = not running yet
+	records map[string]resource.Ref // by the detection centre's id
+	order   []string                // of them, the oldest first
 }
 
 // NewKeeper makes one that takes evidence at once and keeps it when Run runs.
-func NewKeeper() *Keeper { return &Keeper{in: make(chan traffic.Evidence, maxWaiting)} }
+func NewKeeper() *Keeper {
+	return &Keeper{in: make(chan traffic.Evidence, maxWaiting), records: map[string]resource.Ref{}}
+}
+
+// Recorded says under which record an attack of a detection centre is.
+func (k *Keeper) Recorded(id string, record resource.Ref) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.records[id]; !ok {
+		if len(k.order) >= maxFloods {
+			delete(k.records, k.order[0])
+			k.order = k.order[1:]
+		}
+		k.order = append(k.order, id)
+	}
+	k.records[id] = record
+}
+
+// record is that of the attack that evidence is of.
+func (k *Keeper) record(e *traffic.Evidence) resource.Ref {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ref, ok := k.records[e.Attack]; ok {
+		return resource.Ref{Kind: ref.Kind, Tenant: ref.Tenant, Name: ref.Name}
+	}
+	return floodRef(e.Of.Tenant, e.Of.Name, e.Start)
+}
 
 // Keep takes evidence; it never waits. What there is no room for is lost.
 func (k *Keeper) Keep(e traffic.Evidence) {
@@ -89,7 +117,7 @@ func (k *Keeper) Run(ctx context.Context, opt EvidenceOptions) {
 	k.mu.Lock()
 	k.opt = &opt
 	k.mu.Unlock()
-	s := &shelf{opt: opt, actor: identity.Service(shield.AttackOwner), kept: map[bytes.Ref]bytes.Info{}}
+	s := &shelf{opt: opt, record: k.record, actor: identity.Service(shield.AttackOwner), kept: map[bytes.Ref]bytes.Info{}}
 	s.takeUp(ctx)
 	s.sweep(ctx)
 	tick := time.NewTicker(time.Second)
@@ -153,6 +181,7 @@ type waiting struct {
 // shelf is what Run keeps; its goroutine owns it.
 type shelf struct {
 	opt     EvidenceOptions
+	record  func(*traffic.Evidence) resource.Ref
 	actor   identity.Actor
 	kept    map[bytes.Ref]bytes.Info
 	waiting []waiting
@@ -200,7 +229,7 @@ func (s *shelf) take(ctx context.Context, e traffic.Evidence) {
 func (s *shelf) retry(ctx context.Context) {
 	left := s.waiting[:0]
 	for _, w := range s.waiting {
-		ref := floodRef(w.Of.Tenant, w.Of.Name, w.Start)
+		ref := s.record(&w.Evidence)
 		o, err := s.opt.Gate.Get(ctx, s.actor, ref)
 		switch {
 		case err == nil:
@@ -215,8 +244,12 @@ func (s *shelf) retry(ctx context.Context) {
 	s.waiting = left
 }
 
-// keep puts a capture, names it in the record and erases the one before.
+// keep puts a capture, names it in the record and erases the one before. Of what
+// several detection centres kept of one attack, the most packets stay.
 func (s *shelf) keep(ctx context.Context, o *resource.Object, e traffic.Evidence) error {
+	if was := shield.EvidenceOf(o); was != nil && was.Packets > e.Packets {
+		return nil // it is held by the next sweep, once the attack is over
+	}
 	if err := s.room(ctx, o.Metadata.Tenant); err != nil {
 		return err
 	}

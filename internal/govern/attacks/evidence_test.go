@@ -36,7 +36,7 @@ func newRack(t *testing.T) *rack {
 }
 
 func (r *rack) reopen() {
-	r.shelf = &shelf{opt: EvidenceOptions{Gate: r.g, Store: r.bytes, Skip: "dun-canary", Now: func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler)},
+	r.shelf = &shelf{record: NewKeeper().record, opt: EvidenceOptions{Gate: r.g, Store: r.bytes, Skip: "dun-canary", Now: func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler)},
 		actor: identity.Service(shield.AttackOwner), kept: map[bytes.Ref]bytes.Info{}}
 	r.takeUp(r.t.Context())
 	r.sweep(r.t.Context())

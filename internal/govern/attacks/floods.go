@@ -3,6 +3,7 @@ package attacks
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,14 +17,18 @@ import (
 	"github.com/dun-sec/dun/internal/kinds/shield"
 )
 
-// Floods are what the detection centre tells of protected addresses: its events
-// are few by themselves, one at a time for each address, and each attack is one
-// record.
+// Floods are what the detection centres tell of protected addresses: their events
+// are few by themselves, and all that is told of one address at a time is one
+// record, whoever tells it: the control plane's centre, a node's that saw its
+// share, and the one that comes after a restart.
 const (
-	floodPart  = "detect"
-	floodKind  = "attack"
-	maxFloods  = 4096
-	floodStale = 10 * time.Minute // without a word: whoever told of it is gone
+	floodPart    = "detect"
+	floodKind    = "attack"
+	maxFloods    = 4096
+	maxTellers   = 256              // of one flood
+	reportAnyway = 3 * reportEvery  // its course goes on while nothing new is told
+	floodStale   = 10 * time.Minute // without a word: whoever told of it is gone
+	floodAdopt   = 30 * time.Second // after a restart: nobody tells of it any more
 )
 
 // flood is an attack on an address that was told of.
@@ -32,6 +37,7 @@ type flood struct {
 	vectors                 []string
 	start, last             time.Time
 	end                     *time.Time
+	told                    map[string]*word // by the detection centre's id, while it lasts there
 	status                  shield.AttackStatus
 	record                  resource.Ref // zero = not written yet
 	changed                 bool
@@ -42,14 +48,21 @@ type flood struct {
 	reported                time.Time
 }
 
-// hear takes an event of the detection centre.
+// word is what one detection centre said last.
+type word struct {
+	until         time.Time // without another
+	rate, dropped float64
+}
+
+// hear takes an event of a detection centre.
 func (w *watch) hear(e events.Event) {
 	a := e.Attributes
-	id := a["attack"]
-	if e.Kind != floodKind || id == "" || e.Tenant == "" || e.Tenant == w.opt.Skip {
+	id, object := a["attack"], strings.TrimPrefix(e.Object, "protectedaddress/")
+	if e.Kind != floodKind || id == "" || object == "" || e.Tenant == "" || e.Tenant == w.opt.Skip {
 		return
 	}
-	f := w.floods[id]
+	k := key{e.Tenant, stem(object)}
+	f := w.floods[k]
 	if f == nil {
 		if len(w.floods) >= maxFloods {
 			return
@@ -58,23 +71,51 @@ func (w *watch) hear(e events.Event) {
 		if err != nil {
 			start = e.Time
 		}
-		f = &flood{tenant: e.Tenant, address: a["address"], object: strings.TrimPrefix(e.Object, "protectedaddress/"), start: start.UTC()}
-		w.floods[id] = f
+		f = &flood{tenant: e.Tenant, address: a["address"], object: object, start: start.UTC(), told: map[string]*word{}}
+		w.floods[k] = f
 	}
-	f.last, f.changed = w.opt.Now(), true
+	now := w.opt.Now()
+	f.last, f.changed = now, true
 	for _, v := range strings.Split(a["vectors"], ",") {
 		if v != "" && !slices.Contains(f.vectors, v) {
 			f.vectors = append(f.vectors, v)
 		}
 	}
-	f.status.Direction, f.status.Fingerprint = a["direction"], a["fingerprint"]
+	if f.status.Direction = a["direction"]; a["fingerprint"] != "" {
+		f.status.Fingerprint = a["fingerprint"]
+	}
 	f.status.PeakPackets = max(f.status.PeakPackets, number(a["peak"]))
 	f.status.PeakBits = max(f.status.PeakBits, number(a["bits"]))
 	f.status.Vectors = f.vectors
-	f.rate, f.dropped = float64(number(a["packets"])), float64(number(a["dropped"]))
+	delete(f.told, adopted)
+	if f.told[id] == nil && len(f.told) < maxTellers {
+		w.recorded(id, f.record)
+	}
 	if a["phase"] == "end" {
+		delete(f.told, id)
+	} else if f.told[id] != nil || len(f.told) < maxTellers {
+		f.told[id] = &word{now.Add(floodStale), float64(number(a["packets"])), float64(number(a["dropped"]))}
+	}
+	f.rate, f.dropped = 0, 0
+	for _, x := range f.told {
+		if x.rate > f.rate {
+			f.rate, f.dropped = x.rate, x.dropped
+		}
+	}
+	f.end = nil
+	if len(f.told) == 0 {
 		at := e.Time.UTC()
 		f.end = &at
+	}
+}
+
+// adopted is who tells of a flood that an earlier process left open.
+const adopted = ""
+
+// recorded says under which record an attack of a detection centre is.
+func (w *watch) recorded(id string, ref resource.Ref) {
+	if w.opt.Recorded != nil && ref.Name != "" && id != adopted {
+		w.opt.Recorded(id, ref)
 	}
 }
 
@@ -93,9 +134,10 @@ func (w *watch) settleFloods(ctx context.Context) {
 	if len(w.floods) > 0 && w.opt.Live != nil {
 		live = w.opt.Live()
 	}
-	for id, f := range w.floods {
+	for k, f := range w.floods {
 		f.watch(live)
-		if f.end == nil && now.Sub(f.last) >= floodStale {
+		maps.DeleteFunc(f.told, func(_ string, x *word) bool { return !x.until.After(now) })
+		if f.end == nil && len(f.told) == 0 {
 			at := f.last.UTC()
 			f.end = &at
 		}
@@ -108,9 +150,9 @@ func (w *watch) settleFloods(ctx context.Context) {
 				err = w.endFlood(ctx, f)
 			}
 			if err == nil {
-				delete(w.floods, id)
+				delete(w.floods, k)
 			}
-		case f.changed && now.Sub(f.reported) >= reportEvery:
+		case now.Sub(f.reported) >= reportAnyway, f.changed && now.Sub(f.reported) >= reportEvery:
 			err = w.reportFlood(ctx, f, now)
 		}
 		if err != nil && ctx.Err() == nil {
@@ -119,10 +161,16 @@ func (w *watch) settleFloods(ctx context.Context) {
 	}
 }
 
+const stamp = "20060102t150405"
+
+// stem is how the names of the attacks on an address begin.
+func stem(object string) string {
+	return strings.TrimRight(object[:min(len(object), 63-1-len(stamp))], "-")
+}
+
 // floodRef is the record of an attack on a protected address.
 func floodRef(tenant, object string, start time.Time) resource.Ref {
-	stamp := start.UTC().Format("20060102t150405")
-	return resource.Ref{Kind: "Attack", Tenant: tenant, Name: strings.TrimRight(object[:min(len(object), 63-1-len(stamp))], "-") + "-" + stamp}
+	return resource.Ref{Kind: "Attack", Tenant: tenant, Name: stem(object) + "-" + start.UTC().Format(stamp)}
 }
 
 func (w *watch) openFlood(ctx context.Context, f *flood) error {
@@ -136,6 +184,9 @@ func (w *watch) openFlood(ctx context.Context, f *flood) error {
 	})
 	if err == nil || fault.Is(err, fault.Conflict) {
 		f.record, f.changed, f.reported = ref, true, time.Time{}
+		for id := range f.told {
+			w.recorded(id, ref)
+		}
 		return nil
 	}
 	return err
@@ -169,14 +220,30 @@ func (w *watch) endFlood(ctx context.Context, f *flood) error {
 	return err
 }
 
-// adoptFlood ends an attack on an address that an earlier process left open:
-// nobody will tell of it under its old id.
+// adoptFlood goes on with an attack on an address that an earlier process left
+// open: whoever tells of that address next tells of it. If nobody does soon, it
+// is over.
 func (w *watch) adoptFlood(o *resource.Object, spec *shield.AttackSpec) {
+	begin := strings.TrimSuffix(o.Metadata.Name, spec.Start.UTC().Format("-"+stamp))
 	now := w.opt.Now()
-	at := now.UTC()
-	f := &flood{tenant: o.Metadata.Tenant, address: spec.Address, object: o.Metadata.Name, vectors: spec.Vectors, start: spec.Start, last: now, end: &at, record: o.Ref()}
-	if s, ok := o.Status.(*shield.AttackStatus); ok && s != nil {
-		f.status = *s
+	f := &flood{
+		tenant: o.Metadata.Tenant, address: spec.Address, object: begin, vectors: slices.Clone(spec.Vectors), start: spec.Start, last: now, record: o.Ref(),
+		told: map[string]*word{adopted: {until: now.Add(floodAdopt)}},
 	}
-	w.floods[o.Metadata.Tenant+"/"+o.Metadata.Name] = f
+	if s, ok := o.Status.(*shield.AttackStatus); ok && s != nil {
+		f.status, f.passed = *s, float64(s.Passed)
+		for _, v := range s.Vectors {
+			if !slices.Contains(f.vectors, v) {
+				f.vectors = append(f.vectors, v)
+			}
+		}
+		for _, x := range s.Stopped {
+			if f.stopped == nil {
+				f.stopped = map[string]float64{}
+			}
+			f.stopped[x.Reason] = float64(x.Packets)
+		}
+		f.course.take(s.Course)
+	}
+	w.floods[key{f.tenant, begin}] = f
 }
