@@ -291,7 +291,7 @@ func TestOneAttackIsOneRecord(t *testing.T) {
 	o := one(true)
 	st := o.Status.(*shield.AttackStatus)
 	if st.PeakPackets != 20000 || strings.Join(st.Vectors, ",") != "syn,udp,icmp" || names["next"] != names["node"] || len(st.Course.Offered) <= len(course.Offered) || st.Course.Offered[3] != course.Offered[3] {
-		t.Errorf("%+v, %v, before %v", st, names, course)
+		t.Errorf("%+v, %v, before %v, now %v", st, names, course, st.Course)
 	}
 	tell("next", "end", "syn", "10", s.now)
 	over := s.now

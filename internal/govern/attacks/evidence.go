@@ -96,7 +96,7 @@ func (k *Keeper) record(e *traffic.Evidence) resource.Ref {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if ref, ok := k.records[e.Attack]; ok {
-		return resource.Ref{Kind: ref.Kind, Tenant: ref.Tenant, Name: ref.Name}
+		return ref
 	}
 	return floodRef(e.Of.Tenant, e.Of.Name, e.Start)
 }

@@ -114,6 +114,7 @@ const adopted = ""
 
 // recorded says under which record an attack of a detection centre is.
 func (w *watch) recorded(id string, ref resource.Ref) {
+	ref.UID = ""
 	if w.opt.Recorded != nil && ref.Name != "" && id != adopted {
 		w.opt.Recorded(id, ref)
 	}
