@@ -214,7 +214,8 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 	}
 	c.keeper = lkg.NewKeeper(lkg.Open(c.dir.File("lkg"), lkg.Place{Role: edgeService, Cell: c.dir.Cell, Node: nodeName}, c.keys.LKG), c.reg, c.opt.Now, c.opt.Log)
 	c.kept = c.keepKeys()
-	c.scrub = c.openScrub(ctx, stop)
+	c.scrub = openScrub(ctx, stop, scrubHome{opt: &c.opt, dir: c.dir.Path, node: nodeName, verdicts: c.verdicts,
+		readings: func(r traffic.Reading) { c.detect.Count(r) }, samples: func(s traffic.Sample) { c.detect.Sample(s) }})
 	c.events, err = events.Open(events.Options{
 		Dir: c.dir.File("events"), MaxBytes: int64(c.opt.Config.Events.Bytes), MaxAge: time.Duration(c.opt.Config.Events.Days) * 24 * time.Hour,
 		Node: nodeName, Now: c.opt.Now, Log: c.opt.Log,

@@ -77,7 +77,7 @@ func (c *cell) memorise() {
 // drafts reports what was learned, once the records are there.
 func (c *cell) drafts(ctx context.Context) {
 	g := c.opened(ctx)
-	if g == nil || c.flows == nil && (c.scrub == nil || c.scrub.centre == nil) {
+	if g == nil || c.flows == nil && !c.scrub.works() {
 		return
 	}
 	thresholds.Run(ctx, thresholds.Options{Gate: g, Learned: c.detect.Learned, Log: c.opt.Log.With("part", "thresholds")})
@@ -104,7 +104,7 @@ func (c *cell) sampled(s traffic.Sample)  { c.detect.Sample(s) }
 // obeys is who carries orders out; nil = nobody filters here: attacks are told,
 // that is all.
 func (c *cell) obeys() func(traffic.Order) bool {
-	if c.scrub == nil || c.scrub.centre == nil {
+	if !c.scrub.works() {
 		return nil
 	}
 	return c.scrub.centre.Obey
@@ -113,7 +113,7 @@ func (c *cell) obeys() func(traffic.Order) bool {
 // detectRole is the state of the detection centre.
 func (c *cell) detectRole() telemetry.Role {
 	r := telemetry.Role{Name: detectService, State: telemetry.Enforcing, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
-	native := c.scrub != nil && c.scrub.centre != nil
+	native := c.scrub.works()
 	switch {
 	case !native && c.flows == nil:
 		r.State = telemetry.Off
@@ -133,7 +133,7 @@ func (c *cell) detectRole() telemetry.Role {
 
 // floods is what goes to protected addresses, with the attacks under way.
 func (c *cell) floods() func() map[resource.Ref]traffic.Live {
-	if (c.scrub == nil || c.scrub.centre == nil) && c.flows == nil {
+	if !c.scrub.works() && c.flows == nil {
 		return nil
 	}
 	return func() map[resource.Ref]traffic.Live {

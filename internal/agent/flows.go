@@ -79,7 +79,7 @@ func (c *cell) readFlows(ctx context.Context, conn *net.UDPConn) error {
 // flowed hands on what exporters tell, but for what the filter of this machine
 // counts itself: it saw the same packets.
 func (c *cell) flowed(r traffic.Reading) {
-	if c.scrub != nil && c.scrub.centre != nil {
+	if c.scrub.works() {
 		own := c.scrub.centre.Live()
 		r.Counts = slices.DeleteFunc(r.Counts, func(x traffic.Count) bool { _, ok := own[x.Of]; return ok })
 	}
@@ -87,7 +87,7 @@ func (c *cell) flowed(r traffic.Reading) {
 }
 
 func (c *cell) flowSampled(s traffic.Sample) {
-	if c.scrub == nil || c.scrub.centre == nil {
+	if !c.scrub.works() {
 		c.detect.Sample(s)
 	}
 }
@@ -149,7 +149,7 @@ func (c *cell) merged() map[resource.Ref]traffic.Live {
 	if c.flows != nil {
 		all = c.flows.Live()
 	}
-	if c.scrub != nil && c.scrub.centre != nil {
+	if c.scrub.works() {
 		for ref, l := range c.scrub.centre.Live() {
 			all[ref] = l
 		}

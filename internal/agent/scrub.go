@@ -19,6 +19,8 @@ import (
 	"github.com/dun-sec/dun/internal/agent/supervisor"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/telemetry"
+	"github.com/dun-sec/dun/internal/core/traffic"
+	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/plane/scrub"
 )
 
@@ -156,35 +158,46 @@ func (f *filter) keep(ctx context.Context) {
 
 // scrubber is the worker's half.
 type scrubber struct {
-	state  func() (scrub.State, error)
-	trials func() ([]scrub.Trial, error)
-	endure func() (scrub.Endurance, error)
-	table  *scrub.Table
-	centre *scrub.Centre
-	err    error // why there is no centre
+	interfaces []string
+	state      func() (scrub.State, error)
+	trials     func() ([]scrub.Trial, error)
+	endure     func() (scrub.Endurance, error)
+	table      *scrub.Table
+	centre     *scrub.Centre
+	err        error // why there is no centre
 
 	mu   sync.Mutex
 	last scrub.State
 	at   time.Time
 }
 
+// scrubHome is what a machine gives its scrubbing centre.
+type scrubHome struct {
+	opt       *Options
+	dir, node string
+	verdicts  *verdicts.Set
+	readings  func(traffic.Reading)
+	samples   func(traffic.Sample)
+}
+
 // openScrub takes the filter over; nil where the configuration names no
 // interface. It never fails the start: what is wrong is said in the status.
-func (c *cell) openScrub(ctx context.Context, stop *closers) *scrubber {
-	if len(c.opt.Config.Scrub.Interfaces) == 0 {
+func openScrub(ctx context.Context, stop *closers, home scrubHome) *scrubber {
+	interfaces, netd := home.opt.Config.Scrub.Interfaces, home.opt.Netd
+	if len(interfaces) == 0 {
 		return nil
 	}
-	s := &scrubber{}
+	s := &scrubber{interfaces: interfaces}
 	hand := func(name string) (*os.File, error) { return nil, unix.EPERM }
 	switch {
-	case c.opt.Netd != nil:
-		hand = c.opt.Netd.Hand
-		s.state = func() (st scrub.State, err error) { return st, c.opt.Netd.Read(scrubState, &st) }
-		s.trials = func() (list []scrub.Trial, err error) { return list, c.opt.Netd.Read(scrubTrials, &list) }
-		s.endure = func() (x scrub.Endurance, err error) { return x, c.opt.Netd.Read(scrubEndure, &x) }
+	case netd != nil:
+		hand = netd.Hand
+		s.state = func() (st scrub.State, err error) { return st, netd.Read(scrubState, &st) }
+		s.trials = func() (list []scrub.Trial, err error) { return list, netd.Read(scrubTrials, &list) }
+		s.endure = func() (x scrub.Endurance, err error) { return x, netd.Read(scrubEndure, &x) }
 	case os.Geteuid() == 0:
-		pins, table := filterNames(c.dir.Path)
-		f := newFilter(c.opt.Config.Scrub.Interfaces, pins, table)
+		pins, table := filterNames(home.dir)
+		f := newFilter(interfaces, pins, table)
 		hand = f.hand
 		s.state = func() (scrub.State, error) { return f.state(), nil }
 		s.trials = func() ([]scrub.Trial, error) { return handed[[]scrub.Trial](f, scrubTrials) }
@@ -199,11 +212,14 @@ func (c *cell) openScrub(ctx context.Context, stop *closers) *scrubber {
 	}
 	stop.add(s.table.Close)
 	s.centre = scrub.NewCentre(scrub.CentreOptions{
-		Name: nodeName, Table: s.table, Proxied: func() bool { return s.now().Proxy == "" }, Verdicts: c.verdicts,
-		Readings: c.counted, Samples: c.sampled, Log: c.opt.Log.With("part", "scrub"),
+		Name: home.node, Table: s.table, Proxied: func() bool { return s.now().Proxy == "" }, Verdicts: home.verdicts,
+		Readings: home.readings, Samples: home.samples, Log: home.opt.Log.With("part", "scrub"),
 	})
 	return s
 }
+
+// works reports whether packets are filtered here.
+func (s *scrubber) works() bool { return s != nil && s.centre != nil }
 
 // now is what the privileged half says, at most a second old.
 func (s *scrubber) now() scrub.State {
@@ -220,17 +236,20 @@ func (s *scrubber) now() scrub.State {
 	return st
 }
 
+// scrubKinds are those that a centre follows.
+var scrubKinds = []string{"ProtectedAddress", "ScrubPolicy", "Tenant"}
+
 // scrubs runs the centre once the records are there. Until then, and when it
 // ends, the filter goes on as it was.
 func (c *cell) scrubs(ctx context.Context) {
-	if c.scrub == nil || c.scrub.centre == nil {
+	if !c.scrub.works() {
 		return
 	}
 	g := c.opened(ctx)
 	if g == nil {
 		return
 	}
-	feed, err := g.Watch(identity.Service(scrubService), []string{"ProtectedAddress", "ScrubPolicy", "Tenant"}, nil)
+	feed, err := g.Watch(identity.Service(scrubService), scrubKinds, nil)
 	if err == nil {
 		err = c.scrub.centre.Run(ctx, feed)
 	}
@@ -239,16 +258,15 @@ func (c *cell) scrubs(ctx context.Context) {
 	}
 }
 
-// scrubRole is the state of the scrubbing centre.
-func (c *cell) scrubRole() telemetry.Role {
-	r := telemetry.Role{Name: "scrub", State: telemetry.Off, Mode: scrub.ModeOff, Interfaces: []string{}, Missing: []telemetry.Missing{}}
-	s := c.scrub
+// role is the state of the scrubbing centre.
+func (s *scrubber) role() telemetry.Role {
+	r := telemetry.Role{Name: scrubService, State: telemetry.Off, Mode: scrub.ModeOff, Interfaces: []string{}, Missing: []telemetry.Missing{}}
 	if s == nil {
 		r.Missing = append(r.Missing, telemetry.Missing{Need: "scrub.interfaces", Why: "the configuration names no interface", Instead: "packets are neither filtered nor counted"})
 		return r
 	}
 	if s.err != nil {
-		r.State, r.Interfaces = telemetry.Failed, c.opt.Config.Scrub.Interfaces
+		r.State, r.Interfaces = telemetry.Failed, s.interfaces
 		why := s.err.Error()
 		if s.state != nil {
 			if st := s.now(); st.Failed != "" {
@@ -282,11 +300,11 @@ func (c *cell) scrubRole() telemetry.Role {
 			r.Missing = append(r.Missing, telemetry.Missing{Need: i.Name, Why: i.Why, Instead: instead})
 		}
 	}
-	c.scrubLacks(&r, st)
+	s.lacks(&r, st)
 	return r
 }
 
-func (c *cell) scrubLacks(r *telemetry.Role, st scrub.State) {
+func (s *scrubber) lacks(r *telemetry.Role, st scrub.State) {
 	lack := func(need, why, instead string) {
 		if why != "" {
 			r.Missing = append(r.Missing, telemetry.Missing{Need: need, Why: why, Instead: instead})
@@ -295,11 +313,11 @@ func (c *cell) scrubLacks(r *telemetry.Role, st scrub.State) {
 	lack("pinning", st.Pinned, "a restart of Dun takes the filter away for its time")
 	lack("SYN proxy", st.Proxy, "SYN floods are limited, not answered by cookies")
 	lack("netd", st.Failed, "the filter goes on as it was")
-	if err := c.scrub.centre.Failed(); err != nil {
+	if err := s.centre.Failed(); err != nil {
 		lack("the newest records", err.Error(), "those before them")
 	}
 	var refused []string
-	for ref, why := range c.scrub.centre.Refused() {
+	for ref, why := range s.centre.Refused() {
 		refused = append(refused, fmt.Sprintf("%s/%s: %s", ref.Tenant, ref.Name, why))
 	}
 	lack("protected addresses", strings.Join(refused, "; "), "they are not protected")

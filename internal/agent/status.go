@@ -41,8 +41,8 @@ func (c *cell) status() telemetry.Status {
 	} else if c.behind.IsZero() {
 		c.behind = now
 	}
-	scrubbing, roles := c.scrubRole(), []string{edgeService}
-	if c.scrub != nil && c.scrub.centre != nil {
+	scrubbing, roles := c.scrub.role(), []string{edgeService}
+	if c.scrub.works() {
 		roles, rev = append(roles, scrubService), min(rev, scrubbing.Revision)
 	}
 	node := telemetry.Node{Name: nodeName, Roles: roles, Revision: rev, Seen: now.UTC(), Version: c.opt.Version}

@@ -36,17 +36,19 @@ type Keeper struct {
 	mu      sync.Mutex
 	objects map[resource.Ref]*resource.Object // as of at
 	at      resource.Position
+	whole   bool              // everything up to at was handed on
 	done    resource.Position // enforced
 	first   *resource.Batch   // the loaded snapshot, until it was handed on
 	taken   time.Time         // when what is enforced was current; zero = now
 	failed  error             // the last save
 	saved   time.Time         // when it was asked for
 	dirty   chan struct{}     // one slot: there is something to save
+	moved   chan struct{}     // closed and made anew when at moves: views look
 }
 
 // NewKeeper makes a keeper without records.
 func NewKeeper(f *File, reg *resource.Registry, now func() time.Time, log *slog.Logger) *Keeper {
-	return &Keeper{file: f, reg: reg, now: now, log: log, live: make(chan resource.Feed, 1), objects: map[resource.Ref]*resource.Object{}, dirty: make(chan struct{}, 1)}
+	return &Keeper{file: f, reg: reg, now: now, log: log, live: make(chan resource.Feed, 1), objects: map[resource.Ref]*resource.Object{}, dirty: make(chan struct{}, 1), moved: make(chan struct{})}
 }
 
 // payload is one record a line; the first line says how they are written.
@@ -188,7 +190,9 @@ func (k *Keeper) apply(b resource.Batch, taken time.Time) {
 			k.objects[ref] = c.Object
 		}
 	}
-	k.at, k.taken = b.At, taken
+	k.at, k.taken, k.whole = b.At, taken, k.whole && !b.Reset || b.Synced
+	close(k.moved)
+	k.moved = make(chan struct{})
 }
 
 // enforced asks for a save of what is in force now.

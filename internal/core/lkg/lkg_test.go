@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -296,5 +297,64 @@ func TestAFullDiskIsAnAlarmAndNothingElse(t *testing.T) {
 		}
 		cancel()
 		<-done
+	})
+}
+
+// TestViewsSeeWhatTheRoleSees: any number of views, from the loaded snapshot on,
+// of their kinds alone, and over a stream that begins anew.
+func TestViewsSeeWhatTheRoleSees(t *testing.T) {
+	reg, err := resource.NewRegistry(kinds.All()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(n uint64) resource.Position { return resource.Position{Epoch: "e", Revision: n} }
+	synctest.Test(t, func(t *testing.T) {
+		k := NewKeeper(Open(t.TempDir(), here, keys(1)), reg, time.Now, slog.New(slog.DiscardHandler))
+		src, feed := make(source, 10), k.Feed()
+		k.Use(src)
+		views := []resource.Feed{k.View("Site"), k.View("Site", "Tenant"), k.View("Tenant")}
+		give := func(b resource.Batch) {
+			src <- b
+			if _, err := feed.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		see := func(v int, reset bool, rev uint64, want ...string) {
+			t.Helper()
+			b, err := views[v].Next(t.Context())
+			var got []string
+			for _, c := range b.Changes {
+				what := "+" + c.Ref.Name
+				if c.Object == nil {
+					what = "-" + c.Ref.Name
+				}
+				got = append(got, what)
+			}
+			slices.Sort(got)
+			if err != nil || !slices.Equal(got, want) || b.Reset != reset || !b.Synced || b.At != at(rev) {
+				t.Errorf("view %d: %v %v, reset %v, synced %v at %v; want %v", v, got, err, b.Reset, b.Synced, b.At, want)
+			}
+		}
+		blind := func(v int) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if b, err := views[v].Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("view %d: %+v %v", v, b, err)
+			}
+		}
+		give(resource.Batch{Reset: true, Changes: []resource.Change{site(t, reg, "a", 1)}, At: at(1)}) // half of it
+		blind(0)
+		give(resource.Batch{Changes: []resource.Change{site(t, reg, "b", 2)}, At: at(2), Synced: true})
+		see(0, true, 2, "+a", "+b")
+		see(2, true, 2)
+		blind(0)
+		give(resource.Batch{Changes: []resource.Change{site(t, reg, "a", 3), {Ref: site(t, reg, "b", 2).Ref, Revision: 3}}, At: at(3), Synced: true})
+		see(0, false, 3, "+a", "-b")
+		see(1, true, 3, "+a")
+		see(2, false, 3)
+		give(resource.Batch{Reset: true, Changes: []resource.Change{site(t, reg, "c", 4)}, At: at(4), Synced: true})
+		see(0, false, 4, "+c", "-a")
+		see(1, false, 4, "+c", "-a")
 	})
 }

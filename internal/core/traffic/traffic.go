@@ -130,7 +130,7 @@ func (f *Fingerprint) Empty() bool {
 }
 
 // Order is what detection wants to be done about an attack. It ends by itself;
-// one with the same Of takes the place of the one before.
+// one of the same attack on the same address takes the place of the one before.
 type Order struct {
 	Of      resource.Ref
 	Attack  string   // its id

@@ -155,7 +155,7 @@ func TestARestartUnderAttack(t *testing.T) {
 	if len(second.opt.Table.denied) != 1 {
 		t.Error("who was denied is let in by a restart", second.opt.Table.denied)
 	}
-	o := second.orders[ref]
+	o := second.orders[ordered{of: ref}]
 	if o == nil || o.until > Monotonic()+inheritOrders || len(o.Vectors) != 5 { // TCP's four, udp: not icmp, which the record says
 		t.Fatalf("%+v", o)
 	}

@@ -170,7 +170,7 @@ func (c *Centre) policyFor(ref resource.Ref, spec *shield.ProtectedAddressSpec, 
 	}
 	p.Monitor = mode == shield.ModeMonitor
 	s := c.scrubPolicy(ref, spec)
-	if o := c.orders[ref]; o != nil && o.until > now {
+	for _, o := range c.ordersOf(ref, now) {
 		if len(p.Services) > 0 {
 			p.Strict = true // what the address offers is known, and it is under attack
 		}
@@ -194,6 +194,19 @@ func (c *Centre) policyFor(ref resource.Ref, spec *shield.ProtectedAddressSpec, 
 		}
 	}
 	return p
+}
+
+// ordersOf are those about an address that hold, in the order of their attacks'
+// ids: which of two comes first must not change from one second to the next.
+func (c *Centre) ordersOf(ref resource.Ref, now time.Duration) []*order {
+	var out []*order
+	for k, o := range c.orders {
+		if k.of == ref && o.until > now {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b *order) int { return cmp.Compare(a.Attack, b.Attack) })
+	return out
 }
 
 // arm is what Dun does by itself about a vector.

@@ -178,11 +178,11 @@ func (c *Centre) resume(now time.Duration) {
 	for i, ref := range bare.of {
 		p := &bare.policies[i]
 		was, ok := left[p.Prefixes[0]]
-		if !ok || c.orders[ref] != nil {
+		if !ok || len(c.ordersOf(ref, now)) > 0 {
 			continue
 		}
 		if o := resumed(ref, p, &was, now); o != nil {
-			c.orders[ref] = o
+			c.orders[ordered{of: ref}] = o
 		}
 	}
 }

@@ -59,13 +59,21 @@ type Centre struct {
 
 	mu      sync.Mutex
 	records map[resource.Ref]*resource.Object
-	orders  map[resource.Ref]*order
+	orders  map[ordered]*order
 	slots   map[resource.Ref]uint32
 	plan    *plan // in force
 	pasts   []past
 	failed  error                   // why it could not be published
 	left    map[netip.Prefix]Policy // of an earlier process, until the records are there
 	denials []Denial                // of an earlier process
+}
+
+// ordered is what an order is about: more than one detection centre may give one
+// about an address, this machine's and the control plane's. The one without an
+// attack is of an earlier process.
+type ordered struct {
+	of     resource.Ref
+	attack string
 }
 
 // order is one that was taken.
@@ -83,7 +91,7 @@ func NewCentre(opt CentreOptions) *Centre {
 	}
 	c := &Centre{
 		opt: opt, begun: Monotonic(), again: make(chan struct{}, 1),
-		records: map[resource.Ref]*resource.Object{}, orders: map[resource.Ref]*order{}, slots: map[resource.Ref]uint32{}, plan: &plan{},
+		records: map[resource.Ref]*resource.Object{}, orders: map[ordered]*order{}, slots: map[resource.Ref]uint32{}, plan: &plan{},
 	}
 	c.inherit()
 	return c
@@ -161,17 +169,17 @@ func (c *Centre) Refused() map[resource.Ref]string {
 
 // Obey takes an order, at once. It reports whether there was room.
 func (c *Centre) Obey(o traffic.Order) bool {
-	now := Monotonic()
+	now, k := Monotonic(), ordered{o.Of, o.Attack}
 	c.mu.Lock()
-	old := c.orders[o.Of]
+	delete(c.orders, ordered{of: o.Of})
 	switch {
 	case o.For <= 0:
-		delete(c.orders, o.Of)
-	case old == nil && len(c.orders) >= maxOrders:
+		delete(c.orders, k)
+	case c.orders[k] == nil && len(c.orders) >= maxOrders:
 		c.mu.Unlock()
 		return false
 	default:
-		c.orders[o.Of] = &order{Order: o, until: now + o.For}
+		c.orders[k] = &order{Order: o, until: now + o.For}
 	}
 	c.mu.Unlock()
 	c.wake()
@@ -215,7 +223,7 @@ func (c *Centre) expire() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := len(c.orders)
-	maps.DeleteFunc(c.orders, func(_ resource.Ref, o *order) bool { return o.until <= now })
+	maps.DeleteFunc(c.orders, func(_ ordered, o *order) bool { return o.until <= now })
 	return len(c.orders) != n
 }
 
