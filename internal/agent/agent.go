@@ -129,6 +129,7 @@ type cell struct {
 	started    time.Time
 
 	scrub  *scrubber // nil = the configuration names no interface
+	desk   *floodDesk
 	detect *detect.Detector
 	flows  *flow.Collector // nil = the configuration names no exporter
 
@@ -214,6 +215,12 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 	}
 	c.keeper = lkg.NewKeeper(lkg.Open(c.dir.File("lkg"), lkg.Place{Role: edgeService, Cell: c.dir.Cell, Node: nodeName}, c.keys.LKG), c.reg, c.opt.Now, c.opt.Log)
 	c.kept = c.keepKeys()
+	c.desk = newFloodDesk(func() *detect.Detector { return c.detect }, func() *scrub.Centre {
+		if !c.scrub.works() {
+			return nil
+		}
+		return c.scrub.centre
+	})
 	c.scrub = openScrub(ctx, stop, scrubHome{opt: &c.opt, dir: c.dir.Path, node: nodeName, verdicts: c.verdicts,
 		readings: func(r traffic.Reading) { c.detect.Count(r) }, samples: func(s traffic.Sample) { c.detect.Sample(s) }})
 	c.events, err = events.Open(events.Options{
@@ -224,8 +231,8 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 		return fmt.Errorf("open events: %w", err)
 	}
 	stop.add(c.events.Close)
-	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.obeys(), Keep: c.evidence.Keep, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
-	c.remember()
+	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.desk.Obey, Keep: c.evidence.Keep, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
+	remember(c.detect, c.dir, c.opt.Log)
 	c.openFlows()
 	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource(), c.nodeSource(), c.dataSource())
 	type made struct {
@@ -323,7 +330,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	run.Go(func() { c.keepEvidence(ctx) })
 	run.Go(func() { c.scrubs(ctx) })
 	run.Go(func() { c.detects(ctx) })
-	run.Go(func() { c.memorises(ctx) })
+	run.Go(func() { memorise(ctx, c.detect, c.dir, c.opt.Log) })
 	run.Go(func() { c.drafts(ctx) })
 	run.Go(func() { c.followFlows(ctx) })
 	run.Go(func() { c.traces(ctx) })
@@ -364,6 +371,7 @@ func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, er
 		list = append(list, scrub.Checks(scrub.CheckEnv{Trials: c.scrub.trials, State: c.scrub.state, Endure: c.scrub.endure})...)
 	}
 	if c.flows != nil || c.scrub != nil && c.scrub.trials != nil {
+
 		list = append(list, detect.Checks()...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)

@@ -15,7 +15,7 @@ func (c *cell) watchAttacks(ctx context.Context) {
 		return
 	}
 	err := attacks.Run(ctx, attacks.Options{
-		Gate: g, Follow: c.events.Follow, Live: c.floods(), Recorded: c.evidence.Recorded, Skip: edge.CanaryTenant, Now: c.opt.Now, Log: c.opt.Log.With("part", "attacks"),
+		Gate: g, Follow: c.events.Follow, Live: c.floods, Recorded: c.evidence.Recorded, Skip: edge.CanaryTenant, Now: c.opt.Now, Log: c.opt.Log.With("part", "attacks"),
 	})
 	if err != nil && ctx.Err() == nil {
 		c.opt.Log.Error("attacks are not watched for", "err", err)

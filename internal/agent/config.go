@@ -27,8 +27,8 @@ type Config struct {
 	Log     LogConfig     `json:"log,omitempty"`
 
 	Join      JoinConfig `json:"join,omitempty"`
-	Roles     []string   `json:"roles,omitempty" max:"16" each:"enum:'edge'"` // of dun run; default: those of the token
-	Advertise string     `json:"advertise,omitempty" max:"256"`               // host under which nodes reach this machine; default: as they reached it to join
+	Roles     []string   `json:"roles,omitempty" max:"16" each:"enum:'edge,scrub'"` // of dun run; default: those of the token
+	Advertise string     `json:"advertise,omitempty" max:"256"`                     // host under which nodes reach this machine; default: as they reached it to join
 
 	RootKeyFile string `json:"rootKeyFile,omitempty" max:"4096"` // default keys/root.key in Data
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/file"
@@ -26,13 +29,13 @@ const (
 
 // remember takes up what an earlier process learned. Without it thresholds start
 // at their floors, which is said and keeps nobody from starting.
-func (c *cell) remember() {
-	b, err := readLearned(c.dir.File(learnedFile))
+func remember(d *detect.Detector, dir *Dir, log *slog.Logger) {
+	b, err := readLearned(dir.File(learnedFile))
 	if err == nil {
-		err = c.detect.Remember(b)
+		err = d.Remember(b)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.opt.Log.Error("thresholds are learned anew", "err", err)
+		log.Error("thresholds are learned anew", "err", err)
 	}
 }
 
@@ -49,38 +52,33 @@ func readLearned(name string) ([]byte, error) {
 	return b, nil
 }
 
-// memorises keeps what was learned, every ten minutes and at the end.
-func (c *cell) memorises(ctx context.Context) {
-	t := time.NewTicker(keepLearned)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			c.memorise()
-			return
-		case <-t.C:
-			c.memorise()
+// memorise keeps what was learned, every ten minutes and at the end.
+func memorise(ctx context.Context, d *detect.Detector, dir *Dir, log *slog.Logger) {
+	for again := true; again; {
+		again = pause(ctx, keepLearned)
+		b := d.Memory()
+		if b == nil {
+			continue
 		}
-	}
-}
-
-func (c *cell) memorise() {
-	b := c.detect.Memory()
-	if b == nil {
-		return
-	}
-	if err := file.Replace(c.dir.File(learnedFile), 0o600, b); err != nil {
-		c.opt.Log.Error("what was learned of thresholds is not kept", "err", err)
+		if err := file.Replace(dir.File(learnedFile), 0o600, b); err != nil {
+			log.Error("what was learned of thresholds is not kept", "err", err)
+		}
 	}
 }
 
 // drafts reports what was learned, once the records are there.
 func (c *cell) drafts(ctx context.Context) {
 	g := c.opened(ctx)
-	if g == nil || c.flows == nil && !c.scrub.works() {
+	if g == nil {
 		return
 	}
-	thresholds.Run(ctx, thresholds.Options{Gate: g, Learned: c.detect.Learned, Log: c.opt.Log.With("part", "thresholds")})
+	learned := func() map[resource.Ref]traffic.Learned {
+		if !c.counts() {
+			return nil
+		}
+		return c.detect.Learned()
+	}
+	thresholds.Run(ctx, thresholds.Options{Gate: g, Learned: learned, Log: c.opt.Log.With("part", "thresholds")})
 }
 
 // detects takes thresholds from the records, once they are there.
@@ -98,65 +96,55 @@ func (c *cell) detects(ctx context.Context) {
 	}
 }
 
-func (c *cell) counted(r traffic.Reading) { c.detect.Count(r) }
-func (c *cell) sampled(s traffic.Sample)  { c.detect.Sample(s) }
-
-// obeys is who carries orders out; nil = nobody filters here: attacks are told,
-// that is all.
-func (c *cell) obeys() func(traffic.Order) bool {
-	if !c.scrub.works() {
-		return nil
-	}
-	return c.scrub.centre.Obey
-}
+// counts reports whether anybody counts what goes to protected addresses.
+func (c *cell) counts() bool { return c.flows != nil || c.desk.filters() }
 
 // detectRole is the state of the detection centre.
-func (c *cell) detectRole() telemetry.Role {
-	r := telemetry.Role{Name: detectService, State: telemetry.Enforcing, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
-	native := c.scrub.works()
-	switch {
-	case !native && c.flows == nil:
-		r.State = telemetry.Off
-		r.Missing = append(r.Missing, telemetry.Missing{Need: "counters", Why: "no interface is filtered and no exporter is named", Instead: "floods are not seen"})
-	case native && c.flows != nil:
-		r.Mode = "native, flows"
-	case c.flows != nil:
-		r.Mode = "flows"
+func (c *cell) detectRole(others []telemetry.Node) telemetry.Role {
+	r := telemetry.Role{Name: detectService, State: telemetry.Enforcing, Interfaces: []string{}, Missing: []telemetry.Missing{}}
+	var from []string
+	if c.scrub.works() {
+		from = append(from, "native")
 	}
 	if c.flows != nil {
-		if r.Missing = append(r.Missing, c.flowLacks()...); len(r.Missing) > 0 {
-			r.State = telemetry.Degraded
-		}
+		from = append(from, "flows")
+		r.Missing = append(r.Missing, c.flowLacks()...)
+	}
+	if slices.ContainsFunc(others, func(n telemetry.Node) bool { return slices.Contains(n.Roles, scrubService) }) {
+		from = append(from, "nodes")
+		r.Missing = append(r.Missing, c.desk.lacks(others)...)
+	}
+	if len(r.Missing) > 0 {
+		r.State = telemetry.Degraded
+	}
+	if r.Mode = strings.Join(from, ", "); len(from) == 0 {
+		r.State, r.Mode = telemetry.Off, "native"
+		r.Missing = append(r.Missing, telemetry.Missing{Need: "counters", Why: "no interface is filtered and no exporter is named", Instead: "floods are not seen"})
 	}
 	return r
 }
 
-// floods is what goes to protected addresses, with the attacks under way.
-func (c *cell) floods() func() map[resource.Ref]traffic.Live {
-	if !c.scrub.works() && c.flows == nil {
+// floods is what goes to protected addresses, with the attacks under way; nil =
+// nobody counts it.
+func (c *cell) floods() map[resource.Ref]traffic.Live {
+	if !c.counts() {
 		return nil
 	}
-	return func() map[resource.Ref]traffic.Live {
-		all := c.merged()
-		for _, a := range c.detect.Attacks() {
-			if l, ok := all[a.Of]; ok {
-				l.Attack = a.ID
-				if !a.Lease.IsZero() {
-					l.Lease = &a.Lease
-				}
-				all[a.Of] = l
+	all := c.merged()
+	for _, a := range c.detect.Attacks() {
+		if l, ok := all[a.Of]; ok {
+			l.Attack = a.ID
+			if !a.Lease.IsZero() {
+				l.Lease = &a.Lease
 			}
+			all[a.Of] = l
 		}
-		return all
 	}
+	return all
 }
 
 // traces remembers what goes to protected addresses, for graphs.
 func (c *cell) traces(ctx context.Context) {
-	live := c.floods()
-	if live == nil {
-		return
-	}
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
@@ -164,7 +152,7 @@ func (c *cell) traces(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			c.trace.Take(c.opt.Now(), live())
+			c.trace.Take(c.opt.Now(), c.floods())
 		}
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -76,18 +77,17 @@ func (c *cell) readFlows(ctx context.Context, conn *net.UDPConn) error {
 	return nil
 }
 
-// flowed hands on what exporters tell, but for what the filter of this machine
-// counts itself: it saw the same packets.
+// flowed hands on what exporters tell, but for what a filter counts itself: it
+// saw the same packets.
 func (c *cell) flowed(r traffic.Reading) {
-	if c.scrub.works() {
-		own := c.scrub.centre.Live()
+	if own := c.desk.live(); len(own) > 0 {
 		r.Counts = slices.DeleteFunc(r.Counts, func(x traffic.Count) bool { _, ok := own[x.Of]; return ok })
 	}
 	c.detect.Count(r)
 }
 
 func (c *cell) flowSampled(s traffic.Sample) {
-	if !c.scrub.works() {
+	if !c.desk.filters() {
 		c.detect.Sample(s)
 	}
 }
@@ -142,17 +142,13 @@ func (c *cell) flowSamples() []telemetry.Sample {
 	}
 }
 
-// merged is what goes to protected addresses: as the filter counts it, else as
+// merged is what goes to protected addresses: as filters count it, else as
 // exporters tell.
 func (c *cell) merged() map[resource.Ref]traffic.Live {
 	all := map[resource.Ref]traffic.Live{}
 	if c.flows != nil {
 		all = c.flows.Live()
 	}
-	if c.scrub.works() {
-		for ref, l := range c.scrub.centre.Live() {
-			all[ref] = l
-		}
-	}
+	maps.Copy(all, c.desk.live())
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ type member struct {
 	edge    *edge.Edge
 	link    *nodelink.Link
 	drain   *drain
+	floods  *memberFloods // its scrub is nil where nothing is filtered
 	started time.Time
 
 	up    atomic.Bool // all of the above is set
@@ -76,6 +78,10 @@ func Run(ctx context.Context, opt Options, token []byte) (err error) {
 		return err
 	}
 	stop.add(m.dir.Close)
+	if !slices.Contains(m.me.Roles, edgeService) {
+		opt.Config.Listen.EdgeHTTP, opt.Config.Listen.EdgeHTTPS = off, off
+		m.opt.Config.Listen = opt.Config.Listen
+	}
 	if m.doors, err = openDoors(&opt); err != nil {
 		return err
 	}
@@ -118,6 +124,8 @@ func (m *member) start(ctx context.Context, stop *closers) (err error) {
 		return fmt.Errorf("open events: %w", err)
 	}
 	stop.add(m.events.Close)
+	m.bans = verdicts.New(verdicts.Options{})
+	m.openFloods(ctx, stop)
 	switch err := m.keeper.Start(); {
 	case err == nil:
 		m.first = m.keeper.First()
@@ -129,7 +137,6 @@ func (m *member) start(ctx context.Context, stop *closers) (err error) {
 		return err
 	}
 	stop.add(func() error { m.link.Close(); return nil })
-	m.bans = verdicts.New(verdicts.Options{})
 	var ignored resource.Report // Complete has checked them
 	m.edge, err = edge.New(ctx, edge.Options{
 		Node: m.me.Node, NodeID: uint16(m.me.Number), Issuer: m.hosts, Keys: m.openKey, Challenges: &askedChallenges{m.link, make(chan struct{}, challengesAtOnce)}, Dial: m.dialer().For,
@@ -198,6 +205,7 @@ func (m *member) serve(ctx context.Context) error {
 	run.Go(func() { m.afterChange(ctx) })
 	run.Go(func() { m.tell(ctx) })
 	run.Go(func() { m.ship(ctx) })
+	m.runFloods(ctx, &run)
 	run.Go(func() { m.repair(ctx) })
 	run.Go(func() { m.account(ctx) })
 	run.Go(func() { m.renew(ctx) })

@@ -71,6 +71,10 @@ func (m *member) tell(ctx context.Context) {
 	var at time.Time
 	for pause(ctx, tellSoon) {
 		rev, synced := m.edge.Enforced()
+		if m.floods.scrub.works() {
+			r, there := m.floods.scrub.centre.Enforced()
+			rev, synced = min(rev, r), synced && there
+		}
 		now := resource.Position{Epoch: m.keeper.At().Epoch, Revision: rev}
 		if !synced || !m.live() || now == told && m.opt.Now().Sub(at) < nodelink.Heartbeat {
 			continue

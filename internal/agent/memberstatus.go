@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ func (m *member) status() telemetry.Status {
 	since, stale := m.since()
 	_, _, why := m.link.Contact()
 	drained, _ := m.drain.now()
+	floods := m.floodRoles()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	role := telemetry.Role{Name: edgeService, State: telemetry.Starting, Revision: rev, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
@@ -53,11 +55,21 @@ func (m *member) status() telemetry.Status {
 	for _, name := range m.link.Skipped() {
 		miss(name, "it is of a newer release", "what was enforced of it before, or nothing")
 	}
+	roles := []telemetry.Role{}
+	if edges := slices.Contains(m.me.Roles, edgeService); edges || len(floods) == 0 {
+		roles = append(roles, role)
+	}
+	for _, r := range floods {
+		if r.Name == scrubService && m.floods.scrub.works() {
+			rev = min(rev, r.Revision)
+		}
+	}
+	roles = append(append(roles, floods...), netdRole(m.opt))
 	return telemetry.Status{
 		// Last-known-good is ready here: who balances load over nodes would else
 		// take them all away when the control plane is gone.
 		Ready: role.State == telemetry.LastKnownGood || role.State == telemetry.Enforcing && m.whole.Load(), Version: m.opt.Version, Cell: m.me.Cell, Epoch: at.Epoch, Revision: at.Revision,
-		Endpoints: m.doors.endpoints(), Roles: []telemetry.Role{role, netdRole(m.opt)},
+		Endpoints: m.doors.endpoints(), Roles: roles,
 		Nodes: []telemetry.Node{{Name: m.me.Node, Roles: m.me.Roles, Revision: rev, Seen: m.opt.Now().UTC(), Version: m.opt.Version}},
 	}
 }
@@ -109,8 +121,13 @@ func (m *member) announce(ctx context.Context) {
 			}
 		}
 		m.say("  control  %s", "  控制面   %s", m.me.Address)
-		m.say("  edge     %s", "  边缘     %s", strings.Join(edges, "  "))
-		m.say("ready in %.2f s: the edge enforces revision %d", "就绪,用时 %.2f 秒:边缘已生效修订 %d", m.opt.Now().Sub(m.started).Seconds(), s.Revision)
+		if len(edges) > 0 {
+			m.say("  edge     %s", "  边缘     %s", strings.Join(edges, "  "))
+		}
+		if m.floods.scrub.works() {
+			m.say("  scrub    %s", "  清洗     %s", strings.Join(m.floods.scrub.interfaces, "  "))
+		}
+		m.say("ready in %.2f s: the node enforces revision %d", "就绪,用时 %.2f 秒:节点已生效修订 %d", m.opt.Now().Sub(m.started).Seconds(), s.Revision)
 		return
 	}
 }

@@ -32,7 +32,7 @@ func (c *cell) openHub(g *gate.Gate) {
 	}
 	h := nodes.New(nodes.Options{
 		Gate: g, Authority: c.keys.CA, Cell: c.dir.Cell, Local: nodeName, Roles: []string{edgeService}, Secrets: c.secrets, Events: c.events, Usage: c.usage,
-		Verdicts: c.verdicts, Challenges: c.challenges, Self: c.report, Address: address, Log: c.opt.Log.With("part", "nodes"), Now: c.opt.Now,
+		Verdicts: c.verdicts, Challenges: c.challenges, Floods: c.desk, Self: c.report, Address: address, Log: c.opt.Log.With("part", "nodes"), Now: c.opt.Now,
 	})
 	c.mu.Lock()
 	c.hub = h

@@ -51,7 +51,7 @@ func (c *cell) status() telemetry.Status {
 	}
 	return telemetry.Status{
 		Ready: role.State == telemetry.Enforcing, Version: c.opt.Version, Cell: c.dir.Cell, Epoch: at.Epoch, Revision: at.Revision,
-		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role, scrubbing, c.detectRole(), netdRole(c.opt)}, Nodes: append([]telemetry.Node{node}, others...),
+		Endpoints: c.doors.endpoints(), Roles: []telemetry.Role{control, role, scrubbing, c.detectRole(others), netdRole(c.opt)}, Nodes: append([]telemetry.Node{node}, others...),
 	}
 }
 

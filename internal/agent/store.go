@@ -120,7 +120,7 @@ func (c *cell) attach(f *face) error {
 	c.mu.Unlock()
 	handler, err := c.opt.Console(Parts{
 		Gate: g, Events: c.events, Checks: checks, Secrets: c.secrets, SignIn: c.signin, Keys: keys, SignUps: c.signUps(), Names: c.opt.Config.Console.Names, Upstream: &Upstream{gate: g, secrets: c.secrets, client: upstream.New(c.dialer().For, c.opt.Now)}, Status: c.status, Enter: c.enter, Join: c.hubNow().Join, NodeID: nodeID, Log: c.opt.Log,
-		Views: c.views, Usage: c.usage, Dial: c.dialer().For, Floods: c.floods(), Trace: c.trace.Of, Evidence: c.evidence.Open,
+		Views: c.views, Usage: c.usage, Dial: c.dialer().For, Floods: c.floods, Trace: c.trace.Of, Evidence: c.evidence.Open,
 		Traffic: func() (requests, blocked uint64) {
 			s := c.edge.Stats().Total
 			return s.Requests, s.Blocked

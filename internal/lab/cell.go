@@ -85,11 +85,11 @@ func Launch(t testing.TB, bin, dir string, more ...string) (*Cell, error) {
 	return launch(t, bin, dir, []string{"up"}, more)
 }
 
-// Join starts a node of edges on dir, by the file of a token, and waits for
+// Join starts a node on dir, by the file of a token, and waits for
 // nothing. Without a token it is a node already.
 func Join(t testing.TB, bin, dir, token string, more ...string) (*Cell, error) {
 	t.Helper()
-	args := []string{"run", "--roles", "edge"}
+	args := []string{"run"}
 	if token != "" {
 		args = append(args, "--token-file", token)
 	}

@@ -96,7 +96,7 @@ func (w *world) token(args ...string) string {
 
 func (w *world) join(dir, token string) *lab.Cell {
 	w.t.Helper()
-	n, err := lab.Join(w.t, w.bin, dir, token)
+	n, err := lab.Join(w.t, w.bin, dir, token, "roles: [edge]")
 	if err == nil {
 		err = n.Ready()
 	}

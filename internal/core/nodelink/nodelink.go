@@ -31,6 +31,7 @@ const (
 	Digest       = "digest"       // a digest of verdicts -> DigestReply
 	Entries      = "entries"      // a request for verdicts -> verdicts
 	Merge        = "merge"        // verdicts -> {}
+	Floods       = "floods"       // FloodReport -> FloodReply
 	Challenge    = "challenge"    // ChallengeRequest -> ChallengeReply
 	Renew        = "renew"        // {} -> RenewReply, for the key of the caller
 )

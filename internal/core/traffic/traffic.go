@@ -57,6 +57,19 @@ func Parse(s string) (Vector, bool) {
 	return Vector(max(i, 0)), i >= 0
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (v Vector) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler; it takes known names alone.
+func (v *Vector) UnmarshalText(b []byte) error {
+	x, ok := Parse(string(b))
+	if !ok {
+		return fmt.Errorf("no vector has the name %.32q", b)
+	}
+	*v = x
+	return nil
+}
+
 // Volume is how much of a vector there was.
 type Volume struct {
 	Packets, Bytes uint64
@@ -104,7 +117,10 @@ type Sample struct {
 }
 
 // Range is from and to, both included.
-type Range[T uint8 | uint16] struct{ From, To T }
+type Range[T uint8 | uint16] struct {
+	From T `json:"from"`
+	To   T `json:"to"`
+}
 
 // Holds reports whether x lies in it.
 func (r *Range[T]) Holds(x T) bool { return r == nil || x >= r.From && x <= r.To }
@@ -112,16 +128,16 @@ func (r *Range[T]) Holds(x T) bool { return r == nil || x >= r.From && x <= r.To
 // Fingerprint is what packets of an attack have in common: every field that is
 // given must be met.
 type Fingerprint struct {
-	Vector  Vector
-	Length  *Range[uint16] // of the IP packet, bytes
-	TTL     *Range[uint8]
-	SPort   *Range[uint16]
-	DPort   *Range[uint16]
-	Window  *uint16
-	Flags   *uint8
-	Payload []byte // the first bytes behind the transport header, at most 8
-	Mask    []byte // of Payload; nil = every bit
-	Source  netip.Prefix
+	Vector  Vector         `json:"vector"`
+	Length  *Range[uint16] `json:"length,omitempty"` // of the IP packet, bytes
+	TTL     *Range[uint8]  `json:"ttl,omitempty"`
+	SPort   *Range[uint16] `json:"sport,omitempty"`
+	DPort   *Range[uint16] `json:"dport,omitempty"`
+	Window  *uint16        `json:"window,omitempty"`
+	Flags   *uint8         `json:"flags,omitempty"`
+	Payload []byte         `json:"payload,omitempty"` // the first bytes behind the transport header, at most 8
+	Mask    []byte         `json:"mask,omitempty"`    // of Payload; nil = every bit
+	Source  netip.Prefix   `json:"source,omitzero"`
 }
 
 // Empty reports whether it names nothing but the vector.

@@ -68,6 +68,11 @@ type Challenges interface {
 	HTTP(tenant, host, path string) (answer string, ok bool)
 }
 
+// Floods takes what nodes counted of floods, and says what is to be done there.
+type Floods interface {
+	Take(node string, r nodelink.FloodReport) []nodelink.FloodOrder
+}
+
 // Options of a Hub. Gate, Authority, Cell, Local and Log are needed; without
 // one of the others a node is told that it is unavailable.
 type Options struct {
@@ -81,6 +86,7 @@ type Options struct {
 	Usage      Usage
 	Verdicts   *verdicts.Set
 	Challenges Challenges
+	Floods     Floods
 	Self       func() nodelink.Report // how this node is; nil = not told
 	Address    string                 // of the service, told to who joins; "" = nobody can
 	Log        *slog.Logger
@@ -141,6 +147,7 @@ func (h *Hub) Services() []rpc.Service {
 		method(nodelink.Digest, nodelink.MaxReport, h.digest),
 		method(nodelink.Entries, verdicts.MaxMessage, h.entries),
 		method(nodelink.Merge, verdicts.MaxMessage, h.merge),
+		method(nodelink.Floods, nodelink.MaxFloodReport, h.floods),
 		method(nodelink.Challenge, nodelink.MaxReport, h.challenge),
 		method(nodelink.Renew, 1024, h.renew),
 	}}}

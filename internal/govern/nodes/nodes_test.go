@@ -18,6 +18,7 @@ import (
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/secret"
 	"github.com/dun-sec/dun/internal/core/telemetry"
+	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/core/usage"
 	"github.com/dun-sec/dun/internal/core/verdicts"
 	"github.com/dun-sec/dun/internal/kinds/edge"
@@ -112,6 +113,59 @@ func TestStolenCertificate(t *testing.T) {
 			t.Errorf("%q answers", method)
 		}
 	}
+}
+
+// TestFloodsOfItsTenants: a node tells of floods with the role alone, of the
+// tenants that are placed on it alone, and is given orders about those alone.
+func TestFloodsOfItsTenants(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("tenants: [acme]")
+	for _, tenant := range []string{"acme", "rival"} {
+		w.put("kind: ProtectedAddress\nmetadata: {tenant: %s, name: shop}\nspec: {prefix: 198.51.100.7}\n", tenant)
+	}
+	if err := n.next(t); err != nil {
+		t.Fatal(err)
+	}
+	if names := n.names(); slices.Contains(names, "ProtectedAddress acme/shop") {
+		t.Errorf("without the role it sees %v", names)
+	}
+	report := func(tenant string) nodelink.FloodReport {
+		return nodelink.FloodReport{V: nodelink.Schema, Span: time.Second, Counts: []nodelink.FloodCount{{Tenant: tenant, Name: "shop", Of: map[traffic.Vector][4]uint64{traffic.SYN: {9, 9, 540, 0}}}}}
+	}
+	tell := func(r nodelink.FloodReport) ([]nodelink.FloodOrder, error) { return n.Floods(t.Context(), &r) }
+	_, err := tell(report("acme"))
+	wantCode(t, "without the role", err, fault.Forbidden)
+	w.put("kind: Node\nmetadata: {tenant: platform, name: %s}\nspec: {roles: [edge, scrub], tenants: [acme]}\n", n.name)
+	orders, err := tell(report("acme"))
+	if err != nil || len(orders) != 1 || orders[0].Tenant != "acme" || len(w.floods) != 1 {
+		t.Errorf("of its own: %v, %+v, %d taken", err, orders, len(w.floods))
+	}
+	for what, r := range map[string]nodelink.FloodReport{
+		"counts":  report("rival"),
+		"samples": {V: nodelink.Schema, Span: time.Second, Samples: []nodelink.FloodSample{{Tenant: "rival", Name: "shop"}}},
+		"graphs":  {V: nodelink.Schema, Span: time.Second, Live: []nodelink.FloodLive{{Tenant: "rival", Name: "shop"}}},
+	} {
+		_, err := tell(r)
+		wantCode(t, what+" of another tenant", err, fault.Forbidden)
+	}
+	long := report("acme")
+	long.Span = time.Hour
+	_, err = tell(long)
+	wantCode(t, "a span of an hour", err, fault.Invalid)
+	more := report("acme")
+	more.Counts[0].Of[traffic.SYN] = [4]uint64{9, 10, 0, 0}
+	_, err = tell(more)
+	wantCode(t, "more suspect than there are", err, fault.Invalid)
+	if len(w.floods) != 1 || w.leaves("flood.report") == 0 {
+		t.Errorf("%d taken, %d leaves", len(w.floods), w.leaves("flood.report"))
+	}
+	ship := func(part string) error {
+		return n.Ship(t.Context(), []events.Event{{Time: time.Now().UTC(), Kind: "attack", Tenant: "acme", Node: n.name, Part: part}})
+	}
+	if err := ship("detect"); err != nil {
+		t.Errorf("what its detection centre tells: %v", err)
+	}
+	wantCode(t, "another part", ship("signin"), fault.Forbidden)
 }
 
 func TestVerdictsStayWithTheirTenants(t *testing.T) {

@@ -133,7 +133,7 @@ func (h *Hub) events(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil || len(list) == nodelink.MaxEvents {
 			return fault.New(fault.Invalid, "the events cannot be read, or are more than %d", "无法读取事件,或超过 %d 个", nodelink.MaxEvents).Because(err)
 		}
-		if e.Node != p.Principal.Name || !tells(o, e.Tenant) || !slices.Contains(o.Spec.(*system.NodeSpec).Roles, e.Part) && e.Part != "events" {
+		if e.Node != p.Principal.Name || !tells(o, e.Tenant) || !sees(o, e.Part) {
 			return h.refused(r, p, resource.Ref{Kind: "Event", Tenant: e.Tenant}, "event.ship", "the node %s tells of what it cannot have seen", "节点 %s 上报了其不可能看到的事件", p.Principal.Name)
 		}
 		list = append(list, e)
@@ -148,6 +148,63 @@ func (h *Hub) events(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 		return fault.New(fault.Unavailable, "the events are not kept", "事件未保存").Because(err)
 	}
 	return reply(w, struct{}{})
+}
+
+// sees reports whether a node has the part that an event is of.
+func sees(o *resource.Object, part string) bool {
+	switch part {
+	case "events":
+		return true
+	case "detect":
+		part = "scrub"
+	}
+	return slices.Contains(o.Spec.(*system.NodeSpec).Roles, part)
+}
+
+// floods takes what the node's filter counted of tenants that are placed there,
+// and gives back what is to be done about attacks on them.
+func (h *Hub) floods(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
+	var in nodelink.FloodReport
+	if err := read(r, &in); err != nil {
+		return err
+	}
+	if h.opt.Floods == nil {
+		return off("floods")
+	}
+	if err := in.Check(); err != nil {
+		return err
+	}
+	o, err := h.record(r.Context(), p.Principal.Name)
+	if err != nil {
+		return err
+	}
+	foreign := func(ref resource.Ref) bool { return !placed(o, ref.Tenant) }
+	var about resource.Ref
+	for i := range in.Counts {
+		if ref := in.Counts[i].Object(); foreign(ref) {
+			about = ref
+		}
+	}
+	for i := range in.Samples {
+		if ref := in.Samples[i].Object(); foreign(ref) {
+			about = ref
+		}
+	}
+	for i := range in.Live {
+		if ref := in.Live[i].Object(); foreign(ref) {
+			about = ref
+		}
+	}
+	if !sees(o, "scrub") || about.Name != "" {
+		return h.refused(r, p, about, "flood.report", "the node %s filters no such address", "节点 %s 不过滤该地址", p.Principal.Name)
+	}
+	var out nodelink.FloodReply
+	for _, x := range h.opt.Floods.Take(p.Principal.Name, in) {
+		if placed(o, x.Tenant) && len(out.Orders) < nodelink.MaxFloodOrders {
+			out.Orders = append(out.Orders, x)
+		}
+	}
+	return reply(w, out)
 }
 
 // usage keeps what the node's sites took.

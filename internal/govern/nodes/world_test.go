@@ -57,10 +57,11 @@ type world struct {
 	secrets *secret.Store
 	bans    *verdicts.Set
 
-	mu    sync.Mutex
-	told  []events.Event
-	took  []usage.Entry
-	ahead time.Duration
+	mu     sync.Mutex
+	told   []events.Event
+	floods []nodelink.FloodReport
+	took   []usage.Entry
+	ahead  time.Duration
 }
 
 func (w *world) now() time.Time {
@@ -98,6 +99,17 @@ func (m meter) Add(_ context.Context, _ time.Time, list []usage.Entry) error {
 	return nil
 }
 
+// desk takes what nodes tell of floods, and has an order for each tenant.
+type desk struct{ w *world }
+
+// Take implements nodes.Floods.
+func (d desk) Take(_ string, r nodelink.FloodReport) []nodelink.FloodOrder {
+	d.w.mu.Lock()
+	defer d.w.mu.Unlock()
+	d.w.floods = append(d.w.floods, r)
+	return []nodelink.FloodOrder{{Tenant: "rival", Name: "shop", For: time.Minute}, {Tenant: "acme", Name: "shop", For: time.Minute}}
+}
+
 // tokens of ACME orders, one a tenant.
 type orders struct{}
 
@@ -120,7 +132,7 @@ func newWorld(t *testing.T) *world {
 	w.roots.AppendCertsFromPEM(text)
 	w.hub = nodes.New(nodes.Options{
 		Gate: w.g, Authority: ca, Cell: cellName, Local: "n1", Roles: []string{"edge"}, Secrets: w.secrets, Events: sink{w}, Usage: meter{w},
-		Verdicts: w.bans, Challenges: orders{}, Address: "127.0.0.1:7444", Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: w.now,
+		Verdicts: w.bans, Challenges: orders{}, Floods: desk{w}, Address: "127.0.0.1:7444", Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: w.now,
 	})
 	cert, err := ca.IssuePrincipal(cellName, nodelink.Hub())
 	if err != nil {

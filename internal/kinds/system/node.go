@@ -14,7 +14,7 @@ const NodeOwner = "nodes"
 
 // NodeSpec is a machine of the cell: what runs there, and for whom.
 type NodeSpec struct {
-	Roles    []string `json:"roles,omitempty" max:"16" each:"enum:'edge'" en:"Roles" zh:"角色" help:"What the node enforces; it sees the records of these roles alone" help_zh:"节点执行的角色;节点只能看到这些角色的记录"`
+	Roles    []string `json:"roles,omitempty" max:"16" each:"enum:'edge,scrub'" en:"Roles" zh:"角色" help:"What the node enforces; it sees the records of these roles alone" help_zh:"节点执行的角色;节点只能看到这些角色的记录"`
 	Tenants  []string `json:"tenants,omitempty" max:"1000" each:"max:'63'" en:"Tenants" zh:"租户" help:"Whose records are placed here; none named = every tenant's" help_zh:"放置在此节点的租户;不填 = 全部租户"`
 	Disabled bool     `json:"disabled,omitempty" en:"Disabled" zh:"已停用" help:"A disabled node is refused at once; it ends and forgets what it knew" help_zh:"停用的节点立即被拒绝;它会停止并清除所知内容"`
 }
@@ -104,7 +104,7 @@ func Node() *resource.Kind {
 metadata: {tenant: platform, name: n2}
 spec: {roles: [edge], tenants: [acme]}
 `,
-		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalImportant, Retention: resource.Forever, NodeRoles: []string{"edge"},
+		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalImportant, Retention: resource.Forever, NodeRoles: []string{"edge", "scrub"},
 		NewState: func() any { return &NodeState{} }, NewStatus: func() any { return &NodeStatus{} }, StatusOwner: NodeOwner,
 		Verbs: []resource.Verb{
 			drain(resource.Verb{Name: "drain", Title: resource.T("Drain", "排空"), Doc: resource.T("Its public doors take no new connections; what runs ends in its time.", "公开端口不再接受新连接;进行中的请求正常结束。")}, true),

@@ -77,7 +77,7 @@ spec:
   originNetworks: [10.20.0.0/16]
   limits: {records: 1000, each: [{kind: site, most: 20}], requests: 50}
 `,
-		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"edge"},
+		Sensitivity: resource.SensitivityStaff, ApprovalClass: resource.ApprovalImportant, NodeRoles: []string{"edge", "scrub"},
 	}, resource.Behaviour[TenantSpec]{Quota: func(m *resource.Metadata, s *TenantSpec) resource.Quota { return s.Quota(m.Name) }, Validate: func(_ *resource.Metadata, s *TenantSpec, r *resource.Report) {
 		if s.Limits != nil {
 			seen := map[string]bool{}

@@ -13,7 +13,7 @@ const MaxTokenLife = 24 * time.Hour
 
 // TokenSpec lets one machine join the cell, once.
 type TokenSpec struct {
-	Roles    []string  `json:"roles" required:"true" max:"16" each:"enum:'edge'" en:"Roles" zh:"角色"`
+	Roles    []string  `json:"roles" required:"true" max:"16" each:"enum:'edge,scrub'" en:"Roles" zh:"角色"`
 	Tenants  []string  `json:"tenants,omitempty" max:"1000" each:"max:'63'" en:"Tenants" zh:"租户" help:"Whose records are placed on the machine; none named = every tenant's" help_zh:"放置在该机器上的租户;不填 = 全部租户"`
 	Node     string    `json:"node,omitempty" max:"63" en:"Node" zh:"节点" help:"Name of the node; one that is there is replaced by the new machine. Empty = the next free n2, n3 …" help_zh:"节点名称;已存在时由新机器替换。为空 = 下一个空闲的 n2、n3……"`
 	Expires  time.Time `json:"expires" required:"true" en:"Expires" zh:"过期时间"`

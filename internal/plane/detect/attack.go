@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/events"
@@ -43,6 +44,7 @@ type attack struct {
 	toldPeak float64
 	reported time.Duration
 	ordered  time.Duration
+	obeyed   atomic.Bool   // the last order was carried out
 	looked   time.Duration // for a fingerprint
 	prints   []traffic.Fingerprint
 	limits   [traffic.Vectors]float64

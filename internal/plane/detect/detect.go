@@ -53,10 +53,12 @@ type Emitter interface{ Add(events.Event) }
 type Options struct {
 	Node   string
 	Events Emitter
-	Obey   func(traffic.Order) bool // who carries orders out; nil = nobody: attacks are only told
-	Keep   func(traffic.Evidence)   // who keeps evidence; it must not wait. nil = nobody
-	Now    func() time.Time         // of the wall
-	Log    *slog.Logger
+	// Obey carries an order out, and says whether anybody does; nil = nobody:
+	// attacks are only told.
+	Obey func(traffic.Order) bool
+	Keep func(traffic.Evidence) // who keeps evidence; it must not wait. nil = nobody
+	Now  func() time.Time       // of the wall
+	Log  *slog.Logger
 }
 
 // Detector finds attacks. All methods may be called from any goroutine.
@@ -182,6 +184,7 @@ func (d *Detector) pass() []func() {
 
 // order is what is to be done about the attack, for that long.
 func (d *Detector) order(a *attack, lasts time.Duration) func() {
+	first := a.ordered == 0
 	a.ordered = d.at
 	if d.opt.Obey == nil {
 		return func() {}
@@ -195,8 +198,9 @@ func (d *Detector) order(a *attack, lasts time.Duration) func() {
 		o.Limits[v] = uint64(a.limit(v, rule))
 	}
 	return func() {
-		if !d.opt.Obey(o) {
-			d.opt.Log.Error("an attack is not acted on: there is no room for more orders", "object", a.of.Name, "tenant", a.of.Tenant)
+		taken := d.opt.Obey(o)
+		if was := a.obeyed.Swap(taken); lasts > 0 && !taken && (was || first) {
+			d.opt.Log.Warn("an attack is not acted on: nobody filters, or there is no room for more orders", "object", a.of.Name, "tenant", a.of.Tenant)
 		}
 	}
 }
@@ -223,7 +227,7 @@ func (d *Detector) Attacks() []Attack {
 	var out []Attack
 	for _, a := range d.attacks {
 		x := a.view()
-		if a.ordered > 0 && d.opt.Obey != nil && len(a.list(false)) > 0 {
+		if a.ordered > 0 && a.obeyed.Load() && len(a.list(false)) > 0 {
 			x.Lease = d.opt.Now().Add(a.ordered + lease - d.at).UTC().Truncate(time.Second)
 		}
 		out = append(out, x)

@@ -38,6 +38,11 @@ func (d *Detector) Run(ctx context.Context, feed resource.Feed) error {
 			if s, ok := c.Object.Spec.(*shield.ProtectedAddressSpec); ok {
 				state, _ := c.Object.State.(*shield.ProtectedAddressState)
 				d.Thresholds(ref, limits(s.Thresholds), limits(state.Thresholds()))
+				if p, err := shield.ParsePrefix(s.Prefix); err == nil {
+					d.mu.Lock()
+					d.rules[ref].prefix = p
+					d.mu.Unlock()
+				}
 			}
 		}
 		if b.Synced {

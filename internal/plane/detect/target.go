@@ -10,6 +10,8 @@ import (
 )
 
 const (
+	silent = 2 * time.Second // without a reading: the short window says nothing any more
+
 	buckets    = 20
 	bucketSpan = longWindow / buckets
 )
@@ -130,12 +132,17 @@ func (t *target) forget(now time.Duration) bool {
 // and in the long one. A source whose readings are longer than the short window
 // says nothing about that.
 func (t *target) rates(v traffic.Vector) (short, long amount) {
+	now := t.newest()
 	for _, w := range t.sources {
+		// Of a source that fell silent nothing goes on.
+		if now-w.at > longWindow {
+			continue
+		}
 		span := w.short[0].span + w.short[1].span
 		if w.short[1].span >= shortWindow {
 			span, w.short[0] = w.short[1].span, slice{}
 		}
-		if span >= shortWindow*3/4 && span <= 5*shortWindow {
+		if span >= shortWindow*3/4 && span <= 5*shortWindow && now-w.at <= silent {
 			a := w.short[0].volume[v]
 			a.add(w.short[1].volume[v])
 			short.add(a.over(span))

@@ -3,6 +3,7 @@ package detect
 import (
 	"maps"
 	"math"
+	"net/netip"
 
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/traffic"
@@ -24,6 +25,7 @@ const (
 type rule struct {
 	limit    [traffic.Vectors]float64 // 0 = see reviewed
 	reviewed [traffic.Vectors]float64 // what a person took over of the draft; 0 = learned
+	prefix   netip.Prefix             // of the record
 }
 
 var nothing = &rule{}
@@ -55,7 +57,20 @@ func (d *Detector) Thresholds(of resource.Ref, own, reviewed map[traffic.Vector]
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if old := d.rules[of]; old != nil {
+		r.prefix = old.prefix
+	}
 	d.rules[of] = r
+}
+
+// Prefix is the network of a protected address, as its record says.
+func (d *Detector) Prefix(of resource.Ref) (p netip.Prefix, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.rules[of]; r != nil {
+		p = r.prefix
+	}
+	return p, p.IsValid()
 }
 
 // Forget drops an address that is protected no more.
