@@ -39,7 +39,7 @@ func (v *visit) vectors(names []string) string {
 // reasonWords say why a packet was stopped; the list is closed (plane/scrub).
 func reasonWords() map[string]text.Text {
 	return map[string]text.Text{
-		"cookie_sent": text.T("answered by a SYN cookie", "以 SYN Cookie 代答"), "truncated": text.T("sent to TCP", "要求改用 TCP"),
+		"cookie_sent": text.T("answered by a SYN cookie", "以 SYN Cookie 代答"), "truncated": text.T("sent to TCP", "要求改用 TCP"), "echoed": text.T("ping answered by the filter", "由过滤器应答 ping"),
 		"denied": text.T("source denied", "来源被拒绝"), "malformed": text.T("malformed", "格式错误"), "flags": text.T("impossible TCP flags", "非法 TCP 标志"), "land": text.T("sent to itself", "源与目的相同"),
 		"bogon": text.T("from an address that is nobody's", "来自保留地址"), "no_service": text.T("to a port that is not offered", "目标端口未开放"), "policy": text.T("dropped by the policy", "按策略丢弃"),
 		"rate": text.T("source too fast", "来源超速"), "rate_per_address": text.T("more than is usual for the address", "超出该地址的常态"), "no_state": text.T("of no connection", "不属于任何连接"),

@@ -26,7 +26,7 @@ type ScrubPolicySpec struct {
 // VectorPolicy is about one vector.
 type VectorPolicy struct {
 	Vector     string `json:"vector" required:"true" enum:"syn,ack,rst,synack,udp,dns,icmp,frag,amp,other" en:"Vector" zh:"类型"`
-	Action     string `json:"action" required:"true" enum:"pass,drop,limit,challenge" en:"Action" zh:"动作" help:"challenge: a SYN is answered by a cookie and TCP without a proof is dropped; a DNS query is asked to come by TCP" help_zh:"challenge:以 cookie 应答 SYN,丢弃未经证明的 TCP;要求 DNS 查询改用 TCP"`
+	Action     string `json:"action" required:"true" enum:"pass,drop,limit,challenge" en:"Action" zh:"动作" help:"challenge: a SYN is answered by a cookie and TCP without a proof is dropped; a DNS query is asked to come by TCP; a ping is answered by the filter" help_zh:"challenge:以 cookie 应答 SYN,丢弃未经证明的 TCP;要求 DNS 查询改用 TCP;由过滤器应答 ping"`
 	When       string `json:"when,omitempty" enum:"attack,always" en:"When" zh:"时机" help:"attack (default): while one lasts" help_zh:"attack(默认):仅在攻击期间"`
 	Packets    int    `json:"packets,omitempty" min:"1" max:"1000000000" en:"Packets" zh:"包数" help:"A second, of the whole network; of limit" help_zh:"整个网段每秒;用于 limit"`
 	PerAddress int    `json:"perAddress,omitempty" min:"1" max:"1000000000" en:"Packets for each address" zh:"单地址包数" help:"A second; of limit" help_zh:"每秒;用于 limit"`
@@ -101,7 +101,7 @@ func validatePolicy(_ *resource.Metadata, s *ScrubPolicySpec, r *resource.Report
 }
 
 func challenged(vector string) bool {
-	return vector == "syn" || vector == "ack" || vector == "rst" || vector == "synack" || vector == "dns"
+	return vector == "syn" || vector == "ack" || vector == "rst" || vector == "synack" || vector == "dns" || vector == "icmp"
 }
 
 // When a VectorPolicy holds.

@@ -225,6 +225,8 @@ func (p *Policy) arm(v Vector, usual uint64) {
 		}
 	case v == Amp:
 		p.Action[v] = Drop
+	case v == ICMP:
+		p.Action[v], p.RatePerAddress[v] = Challenge, max(usual, usualOther)
 	default:
 		p.Action[v], p.RatePerAddress[v] = Limit, max(usual, usualOther)
 	}

@@ -57,7 +57,7 @@ func (c *Centre) Live() map[resource.Ref]traffic.Live {
 			}
 		}
 		for r := range Reasons {
-			if n := per(a.in.Reason[r], b.in.Reason[r]); n > 0 && (Reason(r).Drop() || Reason(r) == CookieSent || Reason(r) == Truncated) {
+			if n := per(a.in.Reason[r], b.in.Reason[r]); n > 0 && (Reason(r).Drop() || Reason(r).Answered()) {
 				l.Dropped[Reason(r).String()] = n
 			}
 		}

@@ -43,7 +43,7 @@ const (
 	CookieGood
 	Truncated
 	Learning
-	_
+	Echoed
 	Denied
 	Malformed
 	Flags
@@ -63,7 +63,7 @@ const (
 )
 
 var reasonNames = []string{
-	"passed", "proven", "allowed", "cookie_sent", "cookie_good", "truncated", "learning", "",
+	"passed", "proven", "allowed", "cookie_sent", "cookie_good", "truncated", "learning", "echoed",
 	"denied", "malformed", "flags", "land", "bogon", "no_service", "policy", "rate", "rate_per_address",
 	"no_state", "rule", "unanswered", "spoofed", "outbound",
 }
@@ -79,6 +79,9 @@ func (r Reason) String() string {
 // Drop reports whether such a packet does not go on.
 func (r Reason) Drop() bool { return r >= Denied }
 
+// Answered reports whether the filter answered it, so that the host sees nothing.
+func (r Reason) Answered() bool { return r == CookieSent || r == Truncated || r == Echoed }
+
 // Action is what is done with a packet of a vector that has no proof.
 type Action uint8
 
@@ -87,7 +90,7 @@ const (
 	Pass      Action = iota // counted
 	Drop                    // none passes
 	Limit                   // what is above the rates is dropped
-	Challenge               // SYN: a cookie; TCP without a proof: dropped; DNS: ask again by TCP; other vectors: as Limit
+	Challenge               // SYN: a cookie; TCP without a proof: dropped; DNS: ask again by TCP; ICMP: pings are answered by the filter, news of known flows passes; other vectors: as Limit
 )
 
 // Form is what a service must look like.

@@ -194,6 +194,43 @@ static __always_inline int was_offered(const struct settings *s, struct packet *
 	return o && *o >> 32 == h >> 32 && (__u32)(now / FRESH) - (__u32)*o <= 60;
 }
 
+/* quotes_known says whether an ICMP error quotes a packet of a flow that is
+ * proven, or that our host asked: it is news of a real connection (RFC 792, RFC
+ * 4443 section 2.4). */
+__noinline int quotes_known(struct xdp_md *ctx, struct packet *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (!p)
+		return 0;
+	struct flow f = {};
+	__u32 ports = p->l4 + 8 + (p->v6 ? 40 : 20);
+	if (p->v6) {
+		struct ipv6hdr *ip = (void *)at(data, end, p->l4 + 8, sizeof(*ip));
+		if (!ip)
+			return 0;
+		__builtin_memcpy(f.dst, &ip->saddr, 16);
+		__builtin_memcpy(f.src, &ip->daddr, 16);
+		f.proto = ip->nexthdr;
+	} else {
+		struct iphdr *ip = (void *)at(data, end, p->l4 + 8, sizeof(*ip));
+		if (!ip || ip->ihl != 5)
+			return 0;
+		f.dst[1] = (__u64)ip->saddr << 32 | MAPPED;
+		f.src[1] = (__u64)ip->daddr << 32 | MAPPED;
+		f.proto = ip->protocol;
+	}
+	if (f.dst[0] != p->dst[0] || f.dst[1] != p->dst[1])
+		return 0;
+	__be16 *port = (void *)at(data, end, ports, 4);
+	if (!port)
+		return 0;
+	f.dport = port[0];
+	f.sport = port[1];
+	if (f.proto == IPPROTO_TCP)
+		return bpf_map_lookup_elem(&proven, &f) != 0;
+	return bpf_map_lookup_elem(&asked, &f) != 0;
+}
+
 /* martian sources are nobody's (RFC 6890): they cannot be answered. */
 static __always_inline int martian(struct packet *p)
 {

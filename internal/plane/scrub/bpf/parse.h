@@ -227,6 +227,10 @@ static __always_inline void read_icmp(void *data, void *end, struct packet *p)
 		return;
 	}
 	p->kind = h[0];
+	if (p->v6 ? (h[0] == 128 || h[0] == 129) : (h[0] == 8 || h[0] == 0)) {
+		__builtin_memcpy(&p->sport, h + 4, 2); /* the identifier of an echo stands for ports */
+		p->dport = p->sport;
+	}
 	/* What a path needs to work: fragmentation needed (RFC 1191, 4821), packet
 	 * too big (RFC 8201), neighbour discovery (RFC 4861). */
 	if (p->v6 ? (h[0] == 2 || (h[0] >= 133 && h[0] <= 137)) : (h[0] == 3 && h[1] == 4))

@@ -145,6 +145,22 @@ static __always_inline int judge_state(struct xdp_md *ctx, const struct settings
 	return 0;
 }
 
+/* judge_icmp is about ICMP where it is challenged: the filter answers pings
+ * itself, at the rate that is usual; what answers our own, and news of flows that
+ * are known, passes. */
+static __always_inline int judge_icmp(struct xdp_md *ctx, const struct settings *s, struct packet *p, const struct policy *pol, __u32 slot, __u64 now)
+{
+	if (p->kind == (p->v6 ? 128 : 8)) {
+		int r = rated(s, p, pol, slot, now);
+		return r != R_PASSED ? r : send_echo(ctx, p) ? R_ECHOED : R_UNANSWERED;
+	}
+	if (p->kind == (p->v6 ? 129 : 0)) {
+		struct flow f = {};
+		return was_asked(p, &f, now, 60 * FRESH) ? R_PROVEN : R_STATE;
+	}
+	return quotes_known(ctx, p) ? R_PROVEN : R_STATE;
+}
+
 /* judge says what becomes of a packet that was read. ctx->data may move only
  * where an answer is sent. */
 static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, struct packet *p, const struct policy *pol, __u32 slot, __u32 base)
@@ -218,6 +234,8 @@ static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, s
 				return rated(s, p, pol, slot, now);
 			return send_truncated(ctx, p) ? R_TRUNCATED : R_UNANSWERED;
 		}
+		if (v == V_ICMP)
+			return judge_icmp(ctx, s, p, pol, slot, now);
 		return rated(s, p, pol, slot, now);
 	}
 	return R_PASSED;
@@ -288,14 +306,15 @@ int scrub_in(struct xdp_md *ctx)
 		c->packets[v]++;
 		c->bytes[v] += length;
 		c->reason[reason & (REASONS - 1)]++;
-		if (reason < R_DROP || pol->flags & P_MONITOR)
+		if ((reason < R_DROP && !(ANSWERED >> reason & 1)) || pol->flags & P_MONITOR)
 			c->passed[v]++;
 		if (reason != R_PROVEN && reason != R_ALLOWED && reason != R_COOKIE_GOOD)
 			c->suspect[v]++; /* by itself nothing explains it */
 	}
 	switch (reason) {
 	case R_COOKIE_SENT:
-	case R_TRUNCATED: {
+	case R_TRUNCATED:
+	case R_ECHOED: {
 		__u32 i = ctx->ingress_ifindex & (ANSWERS - 1);
 		__u32 *far = bpf_map_lookup_elem(&longway, &i);
 		if (!far || !*far)
@@ -341,6 +360,8 @@ static __always_inline int learn(void *data, void *end, const struct settings *s
 		ask(p, &f, now, 60 * FRESH);
 		return 0;
 	}
+	if (p->proto == (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) && p->kind == (p->v6 ? 128 : 8))
+		ask(p, &f, now, 60 * FRESH);
 	if (p->proto != IPPROTO_TCP)
 		return 0;
 	if (p->tcp_flags & TCP_RST) {
