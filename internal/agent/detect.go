@@ -23,7 +23,7 @@ import (
 
 const (
 	detectService = "detect"
-	learnedFile   = "learned" // of thresholds, in DIR
+	learnedFile   = "lkg/learned" // of thresholds, in DIR
 	keepLearned   = 10 * time.Minute
 )
 

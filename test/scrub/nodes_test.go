@@ -93,7 +93,9 @@ func TestAFloodSpreadThin(t *testing.T) {
 		}
 		n, err := lab.Join(t, bin, filepath.Join(t.TempDir(), end), file, "scrub: {interfaces: ["+end+"]}")
 		if err == nil {
-			err = n.Until(func(s *telemetry.Status) bool { return s.Ready && s.Roles[0].Name == "scrub" && s.Roles[0].State == telemetry.Enforcing })
+			err = n.Until(func(s *telemetry.Status) bool {
+				return s.Ready && s.Roles[0].Name == "scrub" && s.Roles[0].State == telemetry.Enforcing
+			})
 		}
 		if err != nil {
 			t.Fatal(err)
