@@ -39,6 +39,7 @@ bench: bench-deps
 soak: deps
 	$(GO) test ./test/crash -count=1 -timeout 120m -kills 1000
 	$(GO) test ./test/power -count=1 -timeout 60m -cuts 300
+	$(GO) test ./test/scrub -run Flat -v -count=1 -timeout 90m -flood 1h
 	$(GO) test -race -count=3 -timeout 60m ./internal/core/... ./internal/plane/...
 	$(MAKE) fuzz FUZZTIME=5m
 

@@ -3,8 +3,10 @@ package lab
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,12 +31,23 @@ func Alone(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "5m")
+	lasts := 5 * time.Minute
+	if end, ok := t.Deadline(); ok {
+		lasts = max(lasts, time.Until(end))
+	}
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=" + lasts.String()}
+	for _, a := range os.Args[1:] { // flags of the test's own
+		if !strings.HasPrefix(a, "-test.") {
+			args = append(args, a)
+		}
+	}
+	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), inNamespace+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
 	if err != nil {
-		t.Errorf("in its own network namespace: %v\n%s", err, out)
+		t.Errorf("in its own network namespace: %v", err)
 	}
 	return false
 }
