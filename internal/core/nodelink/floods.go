@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -40,7 +41,8 @@ type FloodCount struct {
 	Tenant string                       `json:"tenant"`
 	Name   string                       `json:"name"`
 	Out    bool                         `json:"out,omitempty"`
-	Of     map[traffic.Vector][4]uint64 `json:"of"` // packets, suspect, bytes, dropped
+	Single netip.Addr                   `json:"single,omitzero"` // one of a network; zero = the whole
+	Of     map[traffic.Vector][4]uint64 `json:"of"`              // packets, suspect, bytes, dropped
 }
 
 // FloodSample is the front of one packet.
@@ -134,6 +136,13 @@ func (r *FloodReport) Reading(source string, now time.Duration, prefix func(reso
 		if !ok {
 			continue
 		}
+		if c.Single.IsValid() {
+			if x.Address.IsSingleIP() || !x.Address.Contains(c.Single) {
+				continue
+			}
+			x.Single = true
+			x.Address = netip.PrefixFrom(c.Single, c.Single.BitLen())
+		}
 		x.Out = c.Out
 		for v, n := range c.Of {
 			x.Volume[v] = traffic.Volume{Packets: n[0], Suspect: n[1], Bytes: n[2], Dropped: n[3]}
@@ -188,8 +197,9 @@ type Tally struct {
 }
 
 type tallied struct {
-	of  resource.Ref
-	out bool
+	of     resource.Ref
+	single netip.Addr
+	out    bool
 }
 
 // Count takes a reading.
@@ -205,7 +215,10 @@ func (t *Tally) Count(r traffic.Reading) {
 		t.left = 0
 	}
 	for _, c := range r.Counts {
-		k := tallied{resource.Ref{Kind: c.Of.Kind, Tenant: c.Of.Tenant, Name: c.Of.Name}, c.Out}
+		k := tallied{of: resource.Ref{Kind: c.Of.Kind, Tenant: c.Of.Tenant, Name: c.Of.Name}, out: c.Out}
+		if c.Single {
+			k.single = c.Address.Addr()
+		}
 		x := t.counts[k]
 		if x == nil {
 			if len(t.counts) >= 16*MaxFloodCounts {
@@ -265,7 +278,7 @@ func (t *Tally) Take(now time.Duration, live map[resource.Ref]traffic.Live) *Flo
 	n := min(len(keys), MaxFloodCounts)
 	r.Left += len(keys) - n
 	for _, k := range keys[:n] {
-		c := FloodCount{Tenant: k.of.Tenant, Name: k.of.Name, Out: k.out, Of: map[traffic.Vector][4]uint64{}}
+		c := FloodCount{Tenant: k.of.Tenant, Name: k.of.Name, Out: k.out, Single: k.single, Of: map[traffic.Vector][4]uint64{}}
 		for v, x := range t.counts[k] {
 			if x[0] > 0 {
 				c.Of[traffic.Vector(v)] = x

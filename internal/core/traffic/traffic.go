@@ -88,6 +88,7 @@ type Volume struct {
 type Count struct {
 	Of      resource.Ref // the ProtectedAddress
 	Address netip.Prefix
+	Single  bool // Address is one of a network that is counted as a whole, too
 	Out     bool // what it sent
 	Volume  [Vectors]Volume
 }

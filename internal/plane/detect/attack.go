@@ -75,6 +75,10 @@ func (a *attack) hot(v traffic.Vector, t *target, rate amount, at time.Duration)
 	if settled {
 		rate = t.lately(v)
 	}
+	// Of a network and an address in it the larger rate is told.
+	if was := a.vectors[v][t.out]; was != nil && t.single && at-was.at < time.Second && was.rate.packets > rate.packets {
+		rate = was.rate
+	}
 	a.vectors[v][t.out] = &strength{at, rate}
 	a.last = at
 	if p := t.usual.of[v].p95; a.limits[v] == 0 {

@@ -43,6 +43,8 @@ const (
 	report = time.Second // an attack's peak is told at most so often
 
 	maxTargets = 16_384
+	maxSingles = maxTargets / 4
+	singleKept = time.Minute
 	maxSources = 64 // of one target
 )
 
@@ -74,6 +76,8 @@ type Detector struct {
 	recent   *recent
 	at       time.Duration // of the newest reading
 	refused  uint64        // counts for which there was no room
+	singles  int           // targets that are one address of a network, about
+	swept    time.Duration
 }
 
 // key is one direction of one address, or of a whole network.
@@ -91,7 +95,7 @@ func New(opt Options) *Detector {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Detector{opt: opt, rules: map[resource.Ref]*rule{}, targets: map[key]*target{}, attacks: map[resource.Ref]*attack{}, recent: newRecent()}
+	return &Detector{opt: opt, rules: map[resource.Ref]*rule{}, targets: map[key]*target{}, restored: map[key]*remembered{}, attacks: map[resource.Ref]*attack{}, recent: newRecent()}
 }
 
 // Count takes a reading and judges by it.
@@ -108,21 +112,46 @@ func (d *Detector) Count(r traffic.Reading) {
 		k := key{c.Of, c.Address.String(), c.Out}
 		t := d.targets[k]
 		if t == nil {
-			if len(d.targets) >= maxTargets {
+			if len(d.targets) >= maxTargets || c.Single && d.singles >= maxSingles {
 				d.refused++
 				continue
 			}
 			t = newTarget(c, d.recall(k))
 			d.targets[k] = t
+			if c.Single {
+				d.singles++
+			}
 		}
 		if t.add(r.Source, r.At, r.Span, &c.Volume, how) {
 			done = append(done, d.judge(t)...)
 		}
 	}
 	done = append(done, d.pass()...)
+	if d.at-d.swept >= longWindow {
+		d.sweep()
+	}
 	d.mu.Unlock()
 	for _, f := range done {
 		f()
+	}
+}
+
+// sweep forgets single addresses of networks to which nothing came for a while:
+// which they are is the senders' choice.
+func (d *Detector) sweep() {
+	d.swept, d.singles = d.at, 0
+	for k, t := range d.targets {
+		if !t.single {
+			continue
+		}
+		if d.at-t.newest() < singleKept {
+			d.singles++
+			continue
+		}
+		if t.usual.hours > 0 && len(d.restored) < maxTargets {
+			d.restored[k] = &remembered{t.usual, d.opt.Now()}
+		}
+		delete(d.targets, k)
 	}
 }
 

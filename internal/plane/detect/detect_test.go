@@ -316,3 +316,43 @@ func TestEvidence(t *testing.T) {
 		t.Fatalf("what came before: %d", n)
 	}
 }
+
+// TestOneAddressOfANetwork: what the whole network's higher threshold hides is
+// seen of the address itself; whoever sends to ever new addresses makes no memory
+// grow, and those that are really protected keep their place.
+func TestOneAddressOfANetwork(t *testing.T) {
+	r := newRun(21)
+	network := netip.MustParsePrefix("198.51.100.0/24")
+	play := func(n int, single netip.Addr, rate uint64) {
+		for range n {
+			r.at += 100 * time.Millisecond
+			whole := traffic.Count{Of: shop, Address: network}
+			whole.Volume[traffic.SYN] = traffic.Volume{Packets: 100 + rate/10, Suspect: rate / 10}
+			one := traffic.Count{Of: shop, Address: netip.PrefixFrom(single, 32), Single: true}
+			one.Volume[traffic.SYN] = traffic.Volume{Packets: rate / 10, Suspect: rate / 10}
+			r.Count(traffic.Reading{Source: "n1", At: r.at, Span: 100 * time.Millisecond, Counts: []traffic.Count{whole, one}})
+		}
+	}
+	victim := netip.MustParseAddr("198.51.100.9")
+	play(100, victim, 500)
+	if len(r.told) > 0 {
+		t.Fatal(r.phases())
+	}
+	play(120, victim, 2000) // a network's threshold is 4000
+	if r.phases() != "start syn" || r.told[0].Attributes["address"] != "198.51.100.9/32" {
+		t.Errorf("%s at %v", r.phases(), r.told)
+	}
+	play(300, victim, 0)
+	if r.phases() != "start syn; end syn" {
+		t.Error(r.phases())
+	}
+	for i := range 20_000 {
+		play(1, netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}), 100)
+	}
+	if len(r.targets) > maxSingles || r.singles > maxSingles {
+		t.Errorf("%d targets, %d of them single", len(r.targets), r.singles)
+	}
+	if r.targets[key{shop, network.String(), false}] == nil {
+		t.Error("the network itself is forgotten")
+	}
+}

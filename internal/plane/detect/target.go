@@ -67,12 +67,13 @@ type target struct {
 	addr    string
 	out     bool
 	wide    bool // a network: its sum is judged by higher thresholds
+	single  bool // one of a network
 	sources map[string]*window
 	usual   usual
 }
 
 func newTarget(c *traffic.Count, u usual) *target {
-	return &target{usual: u, of: c.Of, addr: c.Address.String(), out: c.Out, wide: !c.Address.IsSingleIP(), sources: map[string]*window{}}
+	return &target{usual: u, of: c.Of, addr: c.Address.String(), out: c.Out, single: c.Single, wide: !c.Address.IsSingleIP(), sources: map[string]*window{}}
 }
 
 // isWide reports the address of a network, as netip.Prefix prints it.

@@ -3,6 +3,7 @@ package scrub
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/dun-sec/dun/internal/core/resource"
@@ -19,7 +20,7 @@ type counted struct {
 type counter struct {
 	at     time.Duration
 	last   map[resource.Ref]counted
-	sketch *Sketch
+	sketch *Sketch // nil = no single address was asked for
 }
 
 // count reads the filter's counters ten times a second and hands on what moved.
@@ -69,12 +70,44 @@ func (c *Centre) reading(n *counter) (*traffic.Reading, error) {
 		}
 		r.Counts = append(r.Counts, now.since(old, ref, p.policies[i].Prefixes[0])...)
 	}
+	c.singles(n, r, p)
 	n.last = fresh
 	c.remember(r.At, fresh)
 	if first || r.Span <= 0 {
 		return nil, nil
 	}
 	return r, nil
+}
+
+// singles adds the addresses of networks that much is sent to.
+func (c *Centre) singles(n *counter, r *traffic.Reading, p *plan) {
+	var now *Sketch
+	for i, ref := range p.of {
+		if p.policies[i].Prefixes[0].IsSingleIP() {
+			continue
+		}
+		addrs := c.candidates.chosen(ref, r.At)
+		if len(addrs) == 0 {
+			continue
+		}
+		if now == nil {
+			var err error
+			if now, err = c.opt.Table.Sketch(); err != nil {
+				c.opt.Log.Error("single addresses of networks are not counted", "err", err)
+				break
+			}
+		}
+		at := slices.IndexFunc(r.Counts, func(x traffic.Count) bool { return x.Of == ref && !x.Out })
+		if n.sketch == nil || at < 0 {
+			continue
+		}
+		for _, a := range addrs {
+			if p.policies[i].Prefixes[0].Contains(a) {
+				r.Counts = append(r.Counts, single(&r.Counts[at], now, n.sketch, a))
+			}
+		}
+	}
+	n.sketch = now
 }
 
 // since says what moved, and which of it nothing honest explains (core/traffic).

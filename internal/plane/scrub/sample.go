@@ -36,7 +36,7 @@ func (c *Centre) sampling(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		of := c.slotRefs()
+		of, networks := c.slotRefs()
 		if err := r.Flush(); err != nil {
 			return
 		}
@@ -49,21 +49,34 @@ func (c *Centre) sampling(ctx context.Context) {
 				c.opt.Log.Error("samples of packets cannot be read", "err", err)
 				return
 			}
-			if s, ok := decodeSample(rec.RawSample, of); ok && c.opt.Samples != nil {
+			s, ok := decodeSample(rec.RawSample, of)
+			if !ok {
+				continue
+			}
+			if dst, ok := destination(&s); ok && networks[s.Of] && !s.Proven {
+				c.candidates.note(s.Of, dst, s.At)
+			}
+			if c.opt.Samples != nil {
 				c.opt.Samples(s)
 			}
 		}
 	}
 }
 
-func (c *Centre) slotRefs() map[uint32]resource.Ref {
+// slotRefs are the records by their slots, and those that are whole networks.
+func (c *Centre) slotRefs() (of map[uint32]resource.Ref, networks map[resource.Ref]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make(map[uint32]resource.Ref, len(c.slots))
+	of, networks = make(map[uint32]resource.Ref, len(c.slots)), map[resource.Ref]bool{}
 	for ref, s := range c.slots {
-		out[s] = ref
+		of[s] = ref
 	}
-	return out
+	for i, ref := range c.plan.of {
+		if !c.plan.policies[i].Prefixes[0].IsSingleIP() {
+			networks[ref] = true
+		}
+	}
+	return of, networks
 }
 
 func decodeSample(b []byte, of map[uint32]resource.Ref) (traffic.Sample, bool) {

@@ -57,6 +57,8 @@ type Centre struct {
 	synced  atomic.Bool
 	again   chan struct{}
 
+	candidates candidates
+
 	mu      sync.Mutex
 	records map[resource.Ref]*resource.Object
 	orders  map[ordered]*order

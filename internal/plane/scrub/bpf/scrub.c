@@ -299,7 +299,8 @@ int scrub_in(struct xdp_md *ctx)
 	}
 
 	__u8 v = p.vector & (VECTORS - 1);
-	if (!(pol->flags & P_HOST))
+	int suspect = reason != R_PROVEN && reason != R_ALLOWED && reason != R_COOKIE_GOOD; /* by itself nothing explains it */
+	if (suspect && !(pol->flags & P_HOST))
 		sketch_add(s, &p);
 	struct counts *c = bpf_map_lookup_elem(&counters, &slot);
 	if (c) {
@@ -308,8 +309,7 @@ int scrub_in(struct xdp_md *ctx)
 		c->reason[reason & (REASONS - 1)]++;
 		if ((reason < R_DROP && !(ANSWERED >> reason & 1)) || pol->flags & P_MONITOR)
 			c->passed[v]++;
-		if (reason != R_PROVEN && reason != R_ALLOWED && reason != R_COOKIE_GOOD)
-			c->suspect[v]++; /* by itself nothing explains it */
+		c->suspect[v] += suspect;
 	}
 	switch (reason) {
 	case R_COOKIE_SENT:
