@@ -47,6 +47,7 @@ type attack struct {
 	obeyed   atomic.Bool   // the last order was carried out
 	looked   time.Duration // for a fingerprint
 	prints   []traffic.Fingerprint
+	zone     string // below which a flood of queries makes up names
 	limits   [traffic.Vectors]float64
 	capture  capture
 }
@@ -101,6 +102,15 @@ func (a *attack) hot(v traffic.Vector, t *target, rate amount, at time.Duration)
 		a.grown = true
 	}
 	a.peak = max(a.peak, packets)
+}
+
+// describe is what its packets have in common, for people.
+func (a *attack) describe() string {
+	s := describe(a.prints)
+	if a.zone != "" {
+		s = strings.TrimPrefix(s+"; "+namesOf(a.zone), "; ")
+	}
+	return s
 }
 
 // list is the vectors, those of one direction, the strongest first.
@@ -158,7 +168,7 @@ func (d *Detector) tell(a *attack, phase string) func() {
 		Attributes: map[string]string{
 			"phase": phase, "attack": a.id, "address": a.addr, "direction": direction, "vectors": strings.Join(a.names(), ","),
 			"packets": fmt.Sprintf("%.0f", a.rate), "peak": fmt.Sprintf("%.0f", a.peak), "bits": fmt.Sprintf("%.0f", a.bits), "dropped": fmt.Sprintf("%.0f", a.dropped),
-			"start": a.start.Format(time.RFC3339Nano), "fingerprint": describe(a.prints),
+			"start": a.start.Format(time.RFC3339Nano), "fingerprint": a.describe(),
 		},
 	}
 	return func() { d.opt.Events.Add(e) }

@@ -201,7 +201,9 @@ func (d *Detector) pass() []func() {
 		case d.at-a.reported >= report && a.settled && (a.peak > a.toldPeak*21/20 || a.peak < a.toldPeak*19/20):
 			a.reported, a.toldPeak = d.at, a.peak
 			out = append(out, d.tell(a, PhasePeak))
-		case d.at-a.looked >= 2*time.Second && d.fingerprint(a), d.at-a.ordered >= renew:
+		case d.at-a.looked >= 2*time.Second && d.fingerprint(a):
+			out = append(out, d.tell(a, PhasePeak), d.order(a, lease)) // what they have in common is news
+		case d.at-a.ordered >= renew:
 			out = append(out, d.order(a, lease))
 		}
 		if d.attacks[of] != nil {

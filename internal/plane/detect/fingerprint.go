@@ -3,6 +3,7 @@ package detect
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type seen struct {
 	vector traffic.Vector
 	proven bool
 	field  [fields]uint64 // network values; absent = ^0
+	asked  question       // of a DNS query
 }
 
 // The fields that may tell an attack apart.
@@ -129,6 +131,9 @@ func read(s traffic.Sample) (seen, bool) {
 		if payload+8 <= len(l4) && int(x.field[fLength]) >= len(ip)-len(l4)+payload+8 {
 			x.field[fPayload] = binary.BigEndian.Uint64(l4[payload:])
 		}
+		if s.Vector == traffic.DNS && proto == 17 && len(l4) >= 8 {
+			x.asked = questionOf(l4[8:])
+		}
 	}
 	return x, true
 }
@@ -137,6 +142,7 @@ func read(s traffic.Sample) (seen, bool) {
 // common, and reports whether the attack's list changed.
 func (d *Detector) fingerprint(a *attack) bool {
 	a.looked = d.at
+	was := a.describe()
 	r := d.recent.of[a.of]
 	if r == nil {
 		return false
@@ -156,12 +162,14 @@ func (d *Detector) fingerprint(a *attack) bool {
 		if f, ok := common(v, bad, good); ok && len(out) < maxPrints {
 			out = append(out, f)
 		}
+		if v == traffic.DNS {
+			a.zone = randomPrefixes(bad, slices.Concat(r.raw, a.capture.first, a.capture.late))
+		}
 	}
-	changed := describe(out) != describe(a.prints)
 	if len(out) > 0 {
 		a.prints = out
 	}
-	return changed && len(out) > 0
+	return a.describe() != was
 }
 
 // common takes, field by field, the value that most of the attack has; what is
