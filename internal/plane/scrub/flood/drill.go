@@ -82,6 +82,10 @@ func peerIn(namespace string, l netlink.Link) (netlink.Link, error) {
 		return nil, err
 	}
 	defer h.Close()
+	// Indexes alone are no proof: another namespace may have the same.
+	if id, err := netlink.GetNetNsIdByFd(int(h)); err != nil || id < 0 || id != l.Attrs().NetNsID {
+		return nil, err
+	}
 	n, err := netlink.NewHandleAt(h)
 	if err != nil {
 		return nil, err
