@@ -41,6 +41,7 @@ type detail struct {
 	found  []originResult
 	asked  []askedRow // of a record that asks for assent
 	attack *attackView
+	limits *thresholdsView
 }
 
 // needs is what the page takes beside its look.
@@ -91,6 +92,12 @@ func (v *visit) detail(k *resource.Kind, o *resource.Object) (*detail, error) {
 	}
 	if d.attack != nil {
 		d.fields = slices.DeleteFunc(d.fields, func(f fieldRow) bool { return d.attack.says(f.path) })
+	}
+	if d.limits, err = thresholdsOf(k, o); err != nil {
+		return nil, err
+	}
+	if d.limits != nil {
+		d.fields = slices.DeleteFunc(d.fields, func(f fieldRow) bool { return d.limits.says(f.path) })
 	}
 	d.asked, err = v.asked(o)
 	if len(d.asked) > 0 { // the difference says it better

@@ -65,7 +65,7 @@ func TestAPersonWatchesAFlood(t *testing.T) {
 	e.Enter()
 	apply(t, cell, "kind: ProtectedAddress\nmetadata: {tenant: platform, name: shop}\nspec:\n  prefix: 198.51.100.7\n  services: [{protocol: tcp, ports: \"80\"}]\n")
 	const page = "/records/protectedaddresses/platform/shop"
-	e.Until("the draft of thresholds", `fetch("`+page+`").then((r) => r.text()).then((t) => window.page = t), (window.page || "").includes("inForce") || (window.page || "").includes("In force")`)
+	e.Until("the draft of thresholds", `fetch("`+page+`").then((r) => r.text()).then((t) => window.page = t), (window.page || "").includes('class="thresholds"')`)
 	e.Do("the record", chromedp.Navigate(cell.Profile.Server+page))
 	e.Judge("record")
 	e.EveryLook("protected")
