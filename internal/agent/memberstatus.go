@@ -56,8 +56,14 @@ func (m *member) status() telemetry.Status {
 		miss(name, "it is of a newer release", "what was enforced of it before, or nothing")
 	}
 	roles := []telemetry.Role{}
-	if edges := slices.Contains(m.me.Roles, edgeService); edges || len(floods) == 0 {
+	if slices.Contains(m.me.Roles, edgeService) || len(floods) == 0 {
 		roles = append(roles, role)
+	} else { // the filter alone says how the records are
+		f := &floods[0]
+		f.Missing = append(f.Missing, role.Missing...)
+		if role.State == telemetry.LastKnownGood && (f.State == telemetry.Enforcing || f.State == telemetry.Degraded) {
+			f.State = telemetry.LastKnownGood
+		}
 	}
 	for _, r := range floods {
 		if r.Name == scrubService && m.floods.scrub.works() {
