@@ -133,7 +133,10 @@ func TestAFloodSpreadThin(t *testing.T) {
 		t.Error(out)
 	}
 	wait(t, func() bool { return strings.Contains(dun("get", "attacks"), server) })
-	wait(t, func() bool { return strings.Contains(dun("top", "--once", "-o", "json"), `"syn"`) })
+	// Who tells of it is the control plane; no node saw enough.
+	if out := dun("events", "--kind", "attack", "-o", "json"); !strings.Contains(strings.ReplaceAll(out, " ", ""), `"node":"n1"`) || strings.Contains(out, `"n2"`) || strings.Contains(out, `"n3"`) {
+		t.Error("told by others:", out)
+	}
 	quiet := func() bool {
 		n := arrived(t)
 		pause := time.NewTimer(time.Second)
@@ -168,6 +171,9 @@ func TestAFloodSpreadThin(t *testing.T) {
 	}
 	control = lab.Up(t, bin, dir, listen)
 	wait(t, func() bool { return strings.Count(dun("get", "attacks"), "shop-") == 2 })
+	wait(t, func() bool { // what the node told while it was alone
+		return strings.Contains(strings.ReplaceAll(dun("events", "--kind", "attack", "-o", "json"), " ", ""), `"node":"n2"`)
+	})
 	// A node that says nothing is named.
 	nodes[1].Stop()
 	wait(t, func() bool {

@@ -164,7 +164,7 @@ func (d *Detector) tell(a *attack, phase string) func() {
 		direction = "out"
 	}
 	e := events.Event{
-		Time: d.opt.Now().UTC(), Part: Part, Kind: EventKind, Tenant: a.of.Tenant, Object: "protectedaddress/" + a.of.Name, Action: "detected",
+		Time: d.opt.Now().UTC(), Node: d.opt.Node, Part: Part, Kind: EventKind, Tenant: a.of.Tenant, Object: "protectedaddress/" + a.of.Name, Action: "detected",
 		Attributes: map[string]string{
 			"phase": phase, "attack": a.id, "address": a.addr, "direction": direction, "vectors": strings.Join(a.names(), ","),
 			"packets": fmt.Sprintf("%.0f", a.rate), "peak": fmt.Sprintf("%.0f", a.peak), "bits": fmt.Sprintf("%.0f", a.bits), "dropped": fmt.Sprintf("%.0f", a.dropped),
