@@ -34,13 +34,15 @@ func (e *Edge) Serve(ctx context.Context, httpLn, httpsLn net.Listener) error {
 			}
 		})
 	}
+	if httpsLn != nil { // the clear door sends on to it from its first request
+		if _, port, err := net.SplitHostPort(httpsLn.Addr().String()); err == nil {
+			e.served.Store(&port)
+		}
+	}
 	if httpLn != nil {
 		serve(newDoor(base, httpLn, gate, e.preparePlain))
 	}
 	if httpsLn != nil {
-		if _, port, err := net.SplitHostPort(httpsLn.Addr().String()); err == nil {
-			e.served.Store(&port)
-		}
 		serve(newDoor(base, httpsLn, gate, e.prepareTLS(e.tlsConfig())))
 	}
 	var err error
