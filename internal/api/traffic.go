@@ -54,10 +54,14 @@ type lister interface {
 // Floods are the live counters of one tenant's protected addresses, by name, of
 // those that the actor may read.
 func Floods(ctx context.Context, g lister, live func() map[resource.Ref]traffic.Live, actor identity.Actor, tenant string) (map[string]traffic.Live, error) {
-	if live == nil {
-		return nil, fault.New(fault.Unavailable, "nothing counts what goes to addresses: name interfaces in scrub.interfaces of the configuration, or devices that export flows in detect.exporters", "没有任何流量计数:请在配置的 scrub.interfaces 中指定接口,或在 detect.exporters 中指定导出流量的设备")
+	var all map[resource.Ref]traffic.Live
+	if live != nil {
+		all = live()
 	}
-	all, out := live(), map[string]traffic.Live{}
+	if all == nil {
+		return nil, fault.New(fault.Unavailable, "nothing counts what goes to addresses: name interfaces in scrub.interfaces of the configuration, devices that export flows in detect.exporters, or join nodes of the role scrub", "没有任何流量计数:请在配置的 scrub.interfaces 中指定接口,在 detect.exporters 中指定导出流量的设备,或加入 scrub 角色的节点")
+	}
+	out := map[string]traffic.Live{}
 	for after := ""; ; {
 		p, err := g.List(ctx, actor, gate.ListOptions{Kind: protectedKind, Tenant: tenant, Limit: 500, After: after})
 		if err != nil {

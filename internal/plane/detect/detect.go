@@ -69,7 +69,8 @@ type Detector struct {
 
 	mu       sync.Mutex
 	rules    map[resource.Ref]*rule
-	synced   bool // rules are all there are
+	synced   bool                  // rules are all there are
+	stale    map[resource.Ref]bool // of rules: those that were not said again since a reset
 	targets  map[key]*target
 	restored map[key]*remembered // of an earlier process, until the target is seen
 	attacks  map[resource.Ref]*attack

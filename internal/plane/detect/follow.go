@@ -61,6 +61,18 @@ func limits(list []shield.Threshold) map[traffic.Vector]float64 {
 	return each
 }
 
+// reset begins to learn anew which addresses are protected: the records follow.
+// Until all of them are there those of before stay in force.
+func (d *Detector) reset() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.synced = false
+	d.stale = map[resource.Ref]bool{}
+	for of := range d.rules {
+		d.stale[of] = true
+	}
+}
+
 // settle drops what belongs to addresses that are protected no more.
 func (d *Detector) settle() {
 	d.mu.Lock()
@@ -69,17 +81,12 @@ func (d *Detector) settle() {
 		return
 	}
 	d.synced = true
+	for of := range d.stale {
+		delete(d.rules, of)
+	}
+	d.stale = nil
 	gone := func(of resource.Ref) bool { return d.rules[of] == nil }
 	maps.DeleteFunc(d.attacks, func(of resource.Ref, _ *attack) bool { return gone(of) })
 	maps.DeleteFunc(d.targets, func(k key, _ *target) bool { return gone(k.of) })
 	maps.DeleteFunc(d.restored, func(k key, _ *remembered) bool { return gone(k.of) })
-}
-
-// reset forgets which addresses are protected, and nothing of what was learned:
-// the records follow.
-func (d *Detector) reset() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.synced = false
-	clear(d.rules)
 }

@@ -61,6 +61,7 @@ func (d *Detector) Thresholds(of resource.Ref, own, reviewed map[traffic.Vector]
 		r.prefix = old.prefix
 	}
 	d.rules[of] = r
+	delete(d.stale, of)
 }
 
 // Prefix is the network of a protected address, as its record says.

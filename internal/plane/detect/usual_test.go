@@ -227,6 +227,24 @@ func FuzzMemory(f *testing.F) {
 	})
 }
 
+// TestRulesHoldOverAReset: while the records are read again, those of before count.
+func TestRulesHoldOverAReset(t *testing.T) {
+	r := newRun(12)
+	other := resource.Ref{Kind: protectedKind, Tenant: "acme", Name: "other"}
+	for _, of := range []resource.Ref{shop, other} {
+		r.Thresholds(of, map[traffic.Vector]float64{traffic.SYN: 50_000}, nil)
+	}
+	r.settle()
+	r.reset()
+	r.play(20*time.Second, mix{traffic.SYN: {9000, 9000}})
+	r.Thresholds(shop, map[traffic.Vector]float64{traffic.SYN: 50_000}, nil)
+	r.settle()
+	r.play(20*time.Second, mix{traffic.SYN: {9000, 9000}})
+	if len(r.told) > 0 || r.rules[other] != nil || r.rules[shop] == nil {
+		t.Errorf("%s, %v", r.phases(), r.rules)
+	}
+}
+
 func TestAReviewedThresholdStays(t *testing.T) {
 	r := newRun(11)
 	r.follow(shop)
