@@ -203,6 +203,7 @@ func (m *member) serve(ctx context.Context) error {
 	part("socket", func(ctx context.Context) error { return m.serveSocket(ctx) })
 	part("last-known-good", m.age)
 	run.Go(func() { m.afterChange(ctx) })
+	run.Go(func() { m.pokes(ctx) })
 	run.Go(func() { m.tell(ctx) })
 	run.Go(func() { m.ship(ctx) })
 	m.runFloods(ctx, &run)
@@ -280,10 +281,25 @@ func (t *tap) Next(ctx context.Context) (resource.Batch, error) {
 			m.drain.set(kindsystem.NodeStateOf(c.Object).Drained)
 		}
 	}
-	if len(b.Changes) > 0 || b.Reset {
+	return b, nil
+}
+
+// pokes looks after certificates whenever the keeper has other sites.
+func (m *member) pokes(ctx context.Context) {
+	for sites := m.keeper.View("Site"); ; {
+		if _, err := sites.Next(ctx); err != nil {
+			return
+		}
 		m.poke()
 	}
-	return b, nil
+}
+
+// applied reports whether the keeper has what the first live stream brought.
+func (m *member) applied() bool {
+	at := m.keeper.At()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.synced && at.Epoch == m.first.Epoch && at.Revision >= m.first.Revision
 }
 
 func (m *member) poke() {

@@ -48,7 +48,7 @@ func (m *member) afterChange(ctx context.Context) {
 			return
 		case <-m.moved:
 		}
-		if !m.live() {
+		if !m.applied() {
 			continue
 		}
 		err := m.hosts.follow(ctx, m.keeper.All("Site"))
