@@ -371,7 +371,6 @@ func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, er
 		list = append(list, scrub.Checks(scrub.CheckEnv{Trials: c.scrub.trials, State: c.scrub.state, Endure: c.scrub.endure})...)
 	}
 	if c.flows != nil || c.scrub != nil && c.scrub.trials != nil {
-
 		list = append(list, detect.Checks()...)
 	}
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)

@@ -219,6 +219,11 @@ func (m *member) serve(ctx context.Context) error {
 	}
 	run.Wait()
 	if errors.Is(cause, nodelink.ErrRemoved) {
+		if s := m.floods.scrub; s.works() {
+			if err := s.centre.Clear(); err != nil {
+				m.opt.Log.Error("the filter goes on as it was", "err", err)
+			}
+		}
 		return errors.Join(fault.New(fault.NotFound, "this node was removed from the cell: what it knew is erased; join anew with another token", "本节点已被移出集群:所知内容已清除;请用新令牌重新加入").Because(cause), m.dir.erase())
 	}
 	return cause
@@ -287,10 +292,13 @@ func (t *tap) Next(ctx context.Context) (resource.Batch, error) {
 // pokes looks after certificates whenever the keeper has other sites.
 func (m *member) pokes(ctx context.Context) {
 	for sites := m.keeper.View("Site"); ; {
-		if _, err := sites.Next(ctx); err != nil {
+		b, err := sites.Next(ctx)
+		if err != nil {
 			return
 		}
-		m.poke()
+		if len(b.Changes) > 0 || b.Reset {
+			m.poke()
+		}
 	}
 }
 

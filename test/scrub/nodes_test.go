@@ -184,5 +184,18 @@ func TestAFloodSpreadThin(t *testing.T) {
 	if err := <-third; err != nil {
 		t.Error(err)
 	}
-	nodes[0].Stop()
+	// A machine that is no node any more filters for nobody.
+	if out, _ := control.Dun("delete", "node", "n2"); !strings.Contains(out, "deleted") { // the silent one does not say that it knows
+		t.Fatal(out)
+	}
+	wait(t, func() bool { return strings.Contains(nodes[0].Output(), "removed from the cell") })
+	before = arrived(t)
+	ctx, stop = context.WithCancel(t.Context())
+	defer stop()
+	fourth := attack(ctx, t, "dva", 20_000)
+	wait(t, func() bool { return arrived(t) > before+20_000 })
+	stop()
+	if err := <-fourth; err != nil {
+		t.Error(err)
+	}
 }

@@ -81,19 +81,14 @@ func forgetPins(t *testing.T) {
 	})
 }
 
-// TestKilledUnderFlood: a flood is found and met; kill -9 neither opens nor
-// closes the gate; the next process takes the filter over.
-func TestKilledUnderFlood(t *testing.T) {
-	if !lab.Alone(t) {
-		return
-	}
-	pair(t)
-	forgetPins(t)
+// serve takes connections at the server until the test ends.
+func serve(t *testing.T) {
+	t.Helper()
 	ln, err := net.Listen("tcp", server+":8080")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	t.Cleanup(func() { ln.Close() })
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -103,6 +98,17 @@ func TestKilledUnderFlood(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, c); c.Close() }()
 		}
 	}()
+}
+
+// TestKilledUnderFlood: a flood is found and met; kill -9 neither opens nor
+// closes the gate; the next process takes the filter over.
+func TestKilledUnderFlood(t *testing.T) {
+	if !lab.Alone(t) {
+		return
+	}
+	pair(t)
+	forgetPins(t)
+	serve(t)
 	bin, dir := lab.Build(t, "../../cmd/dun"), filepath.Join(t.TempDir(), "d")
 	more := []string{"listen: {console: \"127.0.0.1:7443\"}", "scrub: {interfaces: [dv0]}"}
 	cell := lab.Up(t, bin, dir, more...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -29,20 +28,7 @@ func TestMemoryIsFlatUnderFloods(t *testing.T) {
 	}
 	pair(t)
 	forgetPins(t)
-	ln, err := net.Listen("tcp", server+":8080")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = c.Write([]byte("hello\n")); c.Close() }()
-		}
-	}()
+	serve(t)
 	bin, dir := lab.Build(t, "../../cmd/dun"), filepath.Join(t.TempDir(), "d")
 	cell := lab.Up(t, bin, dir, "listen: {console: \"127.0.0.1:7443\"}", "scrub: {interfaces: [dv0]}")
 	record := filepath.Join(t.TempDir(), "pa.yaml")

@@ -37,6 +37,8 @@ type Keeper struct {
 	objects map[resource.Ref]*resource.Object // as of at
 	at      resource.Position
 	whole   bool              // everything up to at was handed on
+	resets  uint64            // of the feed
+	touched map[string]uint64 // changes of each kind, so that views need not look in vain
 	done    resource.Position // enforced
 	first   *resource.Batch   // the loaded snapshot, until it was handed on
 	taken   time.Time         // when what is enforced was current; zero = now
@@ -48,7 +50,7 @@ type Keeper struct {
 
 // NewKeeper makes a keeper without records.
 func NewKeeper(f *File, reg *resource.Registry, now func() time.Time, log *slog.Logger) *Keeper {
-	return &Keeper{file: f, reg: reg, now: now, log: log, live: make(chan resource.Feed, 1), objects: map[resource.Ref]*resource.Object{}, dirty: make(chan struct{}, 1), moved: make(chan struct{})}
+	return &Keeper{file: f, reg: reg, now: now, log: log, live: make(chan resource.Feed, 1), objects: map[resource.Ref]*resource.Object{}, touched: map[string]uint64{}, dirty: make(chan struct{}, 1), moved: make(chan struct{})}
 }
 
 // payload is one record a line; the first line says how they are written.
@@ -180,10 +182,12 @@ func (k *Keeper) apply(b resource.Batch, taken time.Time) {
 	defer k.mu.Unlock()
 	if b.Reset {
 		clear(k.objects)
+		k.resets++
 	}
 	for _, c := range b.Changes {
 		ref := c.Ref
 		ref.UID = ""
+		k.touched[ref.Kind]++
 		if c.Object == nil {
 			delete(k.objects, ref)
 		} else {

@@ -19,6 +19,7 @@ type view struct {
 	kinds []string
 	sent  map[resource.Ref]*resource.Object
 	at    resource.Position
+	seen  uint64 // resets and changes of its kinds
 	begun bool
 }
 
@@ -46,6 +47,15 @@ func (v *view) look() (b resource.Batch, moved <-chan struct{}, ok bool) {
 	if !k.whole || v.begun && k.at == v.at {
 		return b, k.moved, false
 	}
+	seen := k.resets
+	for _, kind := range v.kinds {
+		seen += k.touched[kind]
+	}
+	if v.begun && seen == v.seen {
+		v.at = k.at
+		return resource.Batch{Synced: true, At: k.at}, k.moved, true
+	}
+	v.seen = seen
 	now := map[resource.Ref]*resource.Object{}
 	for ref, o := range k.objects {
 		if !slices.Contains(v.kinds, ref.Kind) {

@@ -329,6 +329,9 @@ func TestTruncated(t *testing.T) {
 			s.src, s.dst = src, dst
 			frame := s.build(t)
 			whole := 14 + 4*s.vlans + 40
+			if s.icmp != nil && dst.Is4() {
+				whole = 14 + 20 + 8 // a ping may carry nothing
+			}
 			for n := 14; n < len(frame); n++ {
 				v, _ := b.in(frame[:n])
 				if v == xdpTX && n < whole {

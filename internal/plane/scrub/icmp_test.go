@@ -75,6 +75,18 @@ func TestPingsAreAnswered(t *testing.T) {
 				t.Errorf("IP header: % x", out[l3:l4])
 			}
 		}
+		// A frame of no payload, as it comes over a link that pads nothing.
+		short := ping(question, src, dst, 0)
+		short.payload = nil
+		l4 := 34
+		if dst.Is6() {
+			l4 = 54
+		}
+		short.afterNetwork = nil
+		f := short.build(t)[:l4+8]
+		if v, out := b.in(f); v != xdpTX || out[l4] != answer {
+			t.Errorf("without payload: verdict %d, % x", v, out)
+		}
 		if b.reason(ping(question, src, dst, 0).build(t)) != Echoed {
 			t.Error("it is counted as something else")
 		}

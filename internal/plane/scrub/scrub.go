@@ -12,6 +12,7 @@ package scrub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -130,6 +131,15 @@ func (c *Centre) Run(ctx context.Context, feed resource.Feed) error {
 		}
 		c.reached.Store(b.At.Revision)
 	}
+}
+
+// Clear takes everything out of the filter: nothing is protected, nobody denied.
+// It is for a machine that belongs to the cell no more, after Run.
+func (c *Centre) Clear() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.plan = &plan{}
+	return errors.Join(c.opt.Table.Publish(nil, Options{}), c.opt.Table.Allow(nil), c.opt.Table.SetDenied(nil))
 }
 
 func (c *Centre) take(b resource.Batch) {

@@ -278,24 +278,34 @@ __noinline int cookie_good(struct xdp_md *ctx, struct packet *p)
 	return 1;
 }
 
-/* turn sends the IP header back, with a hop limit of its own. */
-static __always_inline void turn(struct packet *p, __u8 *l3)
+/* turn sends the frame back where it came from, with a hop limit of its own: 0 =
+ * it is not whole. Nothing is written then. */
+static __always_inline int turn(void *data, void *end, struct packet *p)
 {
+	struct ethhdr *eth = data;
+	if ((void *)(eth + 1) > end)
+		return 0;
 	if (p->v6) {
-		struct ipv6hdr *ip = (void *)l3;
+		struct ipv6hdr *ip = (void *)at(data, end, p->l3, sizeof(*ip));
+		if (!ip)
+			return 0;
 		ip->saddr = *(struct in6_addr *)p->dst;
 		ip->daddr = *(struct in6_addr *)p->src;
 		ip->hop_limit = 64;
-		return;
+	} else {
+		struct iphdr *ip = (void *)at(data, end, p->l3, sizeof(*ip));
+		if (!ip)
+			return 0;
+		ip->saddr = p->dst[1] >> 32;
+		ip->daddr = p->src[1] >> 32;
+		__u32 s = (__u16)~bpf_ntohs(ip->check) + (__u32)(__u16)~((__u16)ip->ttl << 8) + (64 << 8); /* RFC 1624 */
+		s = (s & 0xffff) + (s >> 16);
+		s = (s & 0xffff) + (s >> 16);
+		ip->ttl = 64;
+		ip->check = bpf_htons((__u16)~s);
 	}
-	struct iphdr *ip = (void *)l3;
-	ip->saddr = p->dst[1] >> 32;
-	ip->daddr = p->src[1] >> 32;
-	__u32 s = (__u16)~bpf_ntohs(ip->check) + (__u32)(__u16)~((__u16)ip->ttl << 8) + (64 << 8); /* RFC 1624 */
-	s = (s & 0xffff) + (s >> 16);
-	s = (s & 0xffff) + (s >> 16);
-	ip->ttl = 64;
-	ip->check = bpf_htons((__u16)~s);
+	swap_ethernet(eth);
+	return 1;
 }
 
 /* send_truncated turns a query into an answer that says: by TCP. */
@@ -304,10 +314,8 @@ __noinline int send_truncated(struct xdp_md *ctx, struct packet *p)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	if (!p)
 		return 0;
-	struct ethhdr *eth = data;
-	__u8 *l3 = at(data, end, p->l3, 40);
 	__u8 *l4 = at(data, end, p->l4, 20);
-	if ((void *)(eth + 1) > end || !l3 || !l4)
+	if (!l4 || !turn(data, end, p))
 		return 0;
 	struct udphdr *udp = (void *)l4;
 	__be16 *flags = (__be16 *)(l4 + 10);
@@ -322,8 +330,6 @@ __noinline int send_truncated(struct xdp_md *ctx, struct packet *p)
 		s = (s & 0xffff) + (s >> 16);
 		udp->check = (__u16)~s ?: 0xffff;
 	}
-	turn(p, l3);
-	swap_ethernet(eth);
 	return 1;
 }
 
@@ -334,10 +340,8 @@ __noinline int send_echo(struct xdp_md *ctx, struct packet *p)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	if (!p)
 		return 0;
-	struct ethhdr *eth = data;
-	__u8 *l3 = at(data, end, p->l3, 40);
 	__u8 *l4 = at(data, end, p->l4, 8);
-	if ((void *)(eth + 1) > end || !l3 || !l4)
+	if (!l4 || !turn(data, end, p))
 		return 0;
 	__be16 *sum = (__be16 *)(l4 + 2);
 	__u16 was = (__u16)l4[0] << 8 | l4[1];
@@ -347,7 +351,5 @@ __noinline int send_echo(struct xdp_md *ctx, struct packet *p)
 	s = (s & 0xffff) + (s >> 16);
 	s = (s & 0xffff) + (s >> 16);
 	*sum = bpf_htons((__u16)~s);
-	turn(p, l3);
-	swap_ethernet(eth);
 	return 1;
 }
