@@ -104,7 +104,7 @@ func (opt *Options) follow(ctx context.Context, part string) (<-chan events.Even
 	return in, nil
 }
 
-// key is a site, or what the names of attacks on an address begin with.
+// key is a site, or a protected address.
 type key struct{ tenant, site string }
 
 // watch is the state of Run; its goroutine owns it.
@@ -112,7 +112,7 @@ type watch struct {
 	opt    Options
 	actor  identity.Actor
 	bursts map[key]*burst
-	floods map[key]*flood // by tenant and stem
+	floods map[key]*flood // by tenant and object; what was adopted: by tenant and stem
 }
 
 // adopt goes on with what an earlier process opened.

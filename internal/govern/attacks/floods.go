@@ -61,8 +61,13 @@ func (w *watch) hear(e events.Event) {
 	if e.Kind != floodKind || id == "" || object == "" || e.Tenant == "" || e.Tenant == w.opt.Skip {
 		return
 	}
-	k := key{e.Tenant, stem(object)}
+	k := key{e.Tenant, object}
 	f := w.floods[k]
+	if left := (key{e.Tenant, stem(object)}); f == nil && w.floods[left] != nil && w.floods[left].told[adopted] != nil {
+		f = w.floods[left]
+		delete(w.floods, left)
+		f.object, w.floods[k] = object, f
+	}
 	if f == nil {
 		if len(w.floods) >= maxFloods {
 			return

@@ -41,6 +41,7 @@ const (
 	lease  = time.Minute // of an order
 	renew  = 15 * time.Second
 	report = time.Second // an attack's peak is told at most so often
+	alive  = time.Minute // and at least: who hears nothing takes it for over
 
 	maxTargets = 16_384
 	maxSingles = maxTargets / 4
@@ -199,7 +200,7 @@ func (d *Detector) pass() []func() {
 			a.grown, a.reported, a.toldPeak = false, d.at, a.peak
 			d.fingerprint(a)
 			out = append(out, d.tell(a, PhaseEscalate), d.order(a, lease))
-		case d.at-a.reported >= report && a.settled && (a.peak > a.toldPeak*21/20 || a.peak < a.toldPeak*19/20):
+		case d.at-a.reported >= report && a.settled && (a.peak > a.toldPeak*21/20 || a.peak < a.toldPeak*19/20), d.at-a.reported >= alive:
 			a.reported, a.toldPeak = d.at, a.peak
 			out = append(out, d.tell(a, PhasePeak))
 		case d.at-a.looked >= 2*time.Second && d.fingerprint(a):

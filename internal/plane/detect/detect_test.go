@@ -104,6 +104,26 @@ func TestAnAttackFromStartToEnd(t *testing.T) {
 }
 
 // TestEveryVectorAtEveryStrength: from 1.2 times the threshold on.
+// TestASteadyAttackIsToldOf: nothing of it changes for an hour, and it is told of
+// all the while, not too often.
+func TestASteadyAttackIsToldOf(t *testing.T) {
+	r := newRun(22)
+	for range 3600 {
+		r.at += time.Second
+		c := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32")}
+		c.Volume[traffic.SYN] = traffic.Volume{Packets: 50_000, Suspect: 50_000}
+		r.Count(traffic.Reading{Source: "n1", At: r.at, Span: time.Second, Counts: []traffic.Count{c}})
+	}
+	for i := 1; i < len(r.told); i++ {
+		if gap := r.told[i].Time.Sub(r.told[i-1].Time); gap > 2*alive {
+			t.Errorf("nothing for %s", gap)
+		}
+	}
+	if n := len(r.told); n < 50 || n > 100 || r.phases() != "start syn" {
+		t.Errorf("%d events: %s", n, r.phases())
+	}
+}
+
 func TestEveryVectorAtEveryStrength(t *testing.T) {
 	for _, v := range traffic.All() {
 		for _, strength := range []float64{1.2, 2, 5, 50} {
