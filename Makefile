@@ -22,7 +22,7 @@ build:
 test: deps
 	$(GO) vet ./...
 	$(GO) test -race -short ./internal/core/... ./internal/plane/edge/... ./internal/console ./internal/agent ./internal/govern/nodes ./internal/govern/approvals
-	$(GO) test -count=1 ./... # the program that end-to-end tests build is no part of the cache's key
+	$(GO) test -timeout 20m -count=1 ./... # the program that end-to-end tests build is no part of the cache's key
 
 bench: bench-deps
 	$(GO) run ./bench/ready

@@ -68,7 +68,7 @@ func TestAPersonWatchesAFlood(t *testing.T) {
 	e.Until("the draft of thresholds", `fetch("`+page+`").then((r) => r.text()).then((t) => window.page = t), (window.page || "").includes('class="thresholds"')`)
 	e.Do("the record", chromedp.Navigate(cell.Profile.Server+page))
 	e.Judge("record")
-	e.EveryLook("protected")
+	e.Shoot("protected-wide-light", 1280, "light")
 	e.Do("its traffic", chromedp.Click(chromedp.CSS(`nav.tabs a[href="`+page+`/traffic"]`)))
 	e.Until("the page of the traffic", `document.querySelector("#flood-whole canvas") !== null`)
 	e.Judge("quiet")
