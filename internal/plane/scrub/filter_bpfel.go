@@ -20,6 +20,11 @@ type filterAllowed struct {
 	Addr  [4]uint32
 }
 
+type filterAskedPorts struct {
+	_  structs.HostLayout
+	At [4096]uint8
+}
+
 type filterBloomBlock struct {
 	_    structs.HostLayout
 	Word [8]uint64

@@ -16,7 +16,7 @@ import (
 
 // layout numbers the shapes of bpf/types.h. A filter of another layout is
 // replaced by a new one when that is filled.
-const layout = 4
+const layout = 5
 
 const (
 	cellsOfRow  = 8192

@@ -137,27 +137,32 @@ static __always_inline int touch(void *map, void *key, __u64 now, __u64 life)
 	return 1;
 }
 
-/* asked_slot stands before the table of questions: most of what a flood sends
- * goes to ports that nobody asked from, and is told by four bytes. */
-static __always_inline __u32 asked_slot(__u64 host, __u16 port) { return (port ^ (host >> 32) ^ (host >> 48)) & (ASKED - 1); }
+/* A question is answered within a minute. */
+#define ANSWER_WITHIN (60 * FRESH)
 
-static __always_inline int was_asked(struct packet *p, struct flow *f, __u64 now, __u64 life)
+/* asked_slot stands before the table of questions: most of what a flood sends
+ * goes to ports that nobody asked from, and is told by one byte. That byte comes
+ * round after 73 minutes: then it costs a look into the table, which decides. */
+static __always_inline __u32 asked_slot(__u64 host, __u16 port) { return (port ^ (host >> 32) ^ (host >> 48)) & (ASKED - 1); }
+static __always_inline __u8 asked_when(__u64 now) { return now >> 34; }
+
+static __always_inline int was_asked(struct packet *p, struct flow *f, __u64 now)
 {
-	__u32 i = asked_slot(p->dst[1], p->dport);
-	__u32 *at = bpf_map_lookup_elem(&askedports, &i);
-	if (!at || !*at || (__u32)(now / FRESH) - *at > life / FRESH + 1)
+	__u32 zero = 0;
+	struct asked_ports *a = bpf_map_lookup_elem(&askedports, &zero);
+	if (!a || (__u8)(asked_when(now) - a->at[asked_slot(p->dst[1], p->dport)]) > asked_when(ANSWER_WITHIN) + 1)
 		return 0;
 	flow_of(p, f);
-	return touch(&asked, f, now, life);
+	return touch(&asked, f, now, ANSWER_WITHIN);
 }
 
-static __always_inline void ask(struct packet *p, struct flow *f, __u64 now, __u64 life)
+static __always_inline void ask(struct packet *p, struct flow *f, __u64 now)
 {
-	__u32 i = asked_slot(p->src[1], p->sport);
-	__u32 *at = bpf_map_lookup_elem(&askedports, &i), second = now / FRESH;
-	if (at && *at != second)
-		*at = second;
-	if (!touch(&asked, f, now, life))
+	__u32 zero = 0, i = asked_slot(p->src[1], p->sport);
+	struct asked_ports *a = bpf_map_lookup_elem(&askedports, &zero);
+	if (a && a->at[i] != asked_when(now))
+		a->at[i] = asked_when(now);
+	if (!touch(&asked, f, now, ANSWER_WITHIN))
 		bpf_map_update_elem(&asked, f, &now, BPF_ANY);
 }
 

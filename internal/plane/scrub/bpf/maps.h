@@ -42,7 +42,7 @@ ARRAY(bucketsout, __u64, SLOTS * VECTORS, 0);
 ARRAY(bucketsdst, __u64, DST_BUCKETS, 0);
 ARRAY(bloom, struct bloom_block, 2 * BLOCKS, 0);
 ARRAY(sketch, struct cells, 1, 0); /* the loader makes it one a CPU */
-ARRAY(askedports, __u32, ASKED, 0);
+ARRAY(askedports, struct asked_ports, 1, 0);
 ARRAY(offered, __u64, OFFERED, 0);
 ARRAY(longway, __u32, ANSWERS, 0); /* 1 = what is answered goes through the stack */
 ARRAY(aside, struct counts, 2 * SLOTS, 0); /* of what nftables filters instead; in and out in turn */

@@ -125,7 +125,7 @@ static __always_inline int judge_state(struct xdp_md *ctx, const struct settings
 {
 	struct flow f = {};
 	if (p->vector == V_SYNACK)
-		return was_asked(p, &f, now, 60 * FRESH) ? R_PROVEN : 0;
+		return was_asked(p, &f, now) ? R_PROVEN : 0;
 	flow_of(p, &f);
 	int v_ack = p->vector == V_ACK && p->tcp_flags & TCP_ACK;
 	if (v_ack && !(p->tcp_flags & TCP_FIN) && cookie_good(ctx, p)) {
@@ -156,7 +156,7 @@ static __always_inline int judge_icmp(struct xdp_md *ctx, const struct settings 
 	}
 	if (p->kind == (p->v6 ? 129 : 0)) {
 		struct flow f = {};
-		return was_asked(p, &f, now, 60 * FRESH) ? R_PROVEN : R_STATE;
+		return was_asked(p, &f, now) ? R_PROVEN : R_STATE;
 	}
 	return quotes_known(ctx, p) ? R_PROVEN : R_STATE;
 }
@@ -203,7 +203,7 @@ static __always_inline int judge(struct xdp_md *ctx, const struct settings *s, s
 	}
 	if (p->proto == IPPROTO_UDP && !p->fragment) {
 		struct flow f = {};
-		if (was_asked(p, &f, now, 60 * FRESH))
+		if (was_asked(p, &f, now))
 			return R_PROVEN;
 	}
 	if (pol->rules && by_rule(ctx, p, pol->rules, slot, base))
@@ -357,11 +357,11 @@ static __always_inline int learn(void *data, void *end, const struct settings *s
 		__u16 port = bpf_ntohs(p->sport);
 		if (port < 1024 || form_of(pol, IPPROTO_UDP, port) >= 0)
 			return 0; /* an answer of a service proves nothing */
-		ask(p, &f, now, 60 * FRESH);
+		ask(p, &f, now);
 		return 0;
 	}
 	if (p->proto == (p->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP) && p->kind == (p->v6 ? 128 : 8))
-		ask(p, &f, now, 60 * FRESH);
+		ask(p, &f, now);
 	if (p->proto != IPPROTO_TCP)
 		return 0;
 	if (p->tcp_flags & TCP_RST) {
@@ -369,7 +369,7 @@ static __always_inline int learn(void *data, void *end, const struct settings *s
 		return 0;
 	}
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
-		ask(p, &f, now, 60 * FRESH);
+		ask(p, &f, now);
 		return 0;
 	}
 	if (p->vector == V_SYNACK) {

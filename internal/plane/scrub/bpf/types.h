@@ -2,7 +2,7 @@
 /* Shapes that the program and ../shape.go share. Change both, and LAYOUT. */
 #pragma once
 
-#define LAYOUT 4
+#define LAYOUT 5
 
 #define SLOTS 1024         /* policies in force, unless the loader asks for more */
 #define SERVICES 8         /* of a policy */
@@ -92,6 +92,12 @@ struct counts {
 
 struct cells {
 	__u32 row[ROWS][CELLS];
+};
+
+/* The time, as a word of asked_when, at which somebody asked from a port. It is
+ * small enough to stay in the first cache while ports are chosen at random. */
+struct asked_ports {
+	__u8 at[ASKED];
 };
 
 struct totals {
