@@ -105,6 +105,7 @@ type receiver struct {
 	name    string
 	vector  string
 	sources []int
+	spread  bool // over 2 M addresses of 8 192 prefixes
 	with    func() (func() error, error)
 }
 
@@ -113,11 +114,12 @@ type receiver struct {
 // only add.
 func (l *link) costs() error {
 	receivers := []receiver{
-		{"XDP program that only drops", "udp", []int{1 << 24}, l.bare},
-		{"dun: 100 000 denied, 10 000 prefixes, limit of udp", "udp", []int{1, 1 << 24}, l.filter(scrub.Limit)},
-		{"nft: ingress, a set of 50 000, drop", "udp", []int{1 << 24}, l.nftSet},
-		{"dun: SYNs answered by cookies, SYN proxy behind", "syn", []int{1 << 24}, l.filter(scrub.Challenge)},
-		{"nft: synproxy alone", "syn", []int{1 << 24}, l.nftProxy},
+		{"XDP program that only drops", "udp", []int{1 << 24}, false, l.bare},
+		{"dun: 100 000 denied, 10 000 prefixes, limit of udp", "udp", []int{1, 1 << 24}, false, l.filter(scrub.Limit)},
+		{"dun: the same, over 2 M addresses of 8 192 prefixes", "udp", []int{1 << 24}, true, l.filter(scrub.Limit)},
+		{"nft: ingress, a set of 50 000, drop", "udp", []int{1 << 24}, false, l.nftSet},
+		{"dun: SYNs answered by cookies, SYN proxy behind", "syn", []int{1 << 24}, false, l.filter(scrub.Challenge)},
+		{"nft: synproxy alone", "syn", []int{1 << 24}, false, l.nftProxy},
 	}
 	// Where the packets come from: this processor's cache, or that of another.
 	from := []int{0, 1}[:min(2, runtime.NumCPU())]
@@ -132,7 +134,7 @@ func (l *link) costs() error {
 			}
 			for _, f := range from {
 				for _, n := range r.sources {
-					ns, err := l.measure(n, r.vector, f)
+					ns, err := l.measure(r, n, f)
 					if err != nil {
 						return errors.Join(fmt.Errorf("%s: %w", r.name, err), undo())
 					}
@@ -162,7 +164,7 @@ func (l *link) costs() error {
 			}
 		}
 		fmt.Printf("16 M sources cost %.2f times one; nft ingress %.2f times the filter; synproxy alone %.2f times the cookie\n",
-			best[cell{1, 1 << 24, f}]/best[cell{1, 1, f}], best[cell{2, 1 << 24, f}]/best[cell{1, 1 << 24, f}], best[cell{4, 1 << 24, f}]/best[cell{3, 1 << 24, f}])
+			best[cell{1, 1 << 24, f}]/best[cell{1, 1, f}], best[cell{3, 1 << 24, f}]/best[cell{1, 1 << 24, f}], best[cell{5, 1 << 24, f}]/best[cell{4, 1 << 24, f}])
 	}
 	return nil
 }
@@ -235,7 +237,7 @@ func (l *link) arrived() float64 {
 }
 
 // measure floods from a processor; what receives runs on the first.
-func (l *link) measure(sources int, vector string, from int) (float64, error) {
+func (l *link) measure(r receiver, sources, from int) (float64, error) {
 	if err := l.threads(); err != nil {
 		return 0, err
 	}
@@ -267,7 +269,11 @@ func (l *link) measure(sources int, vector string, from int) (float64, error) {
 			return err
 		}
 		defer back.Close()
-		p, err := flood.For(vector, flood.Target{Addr: netip.MustParseAddr(server), From: net.HardwareAddr{2, 0, 0, 0, 0, 1}, To: net.HardwareAddr{2, 0, 0, 0, 0, 7}, Sources: sources})
+		t := flood.Target{Addr: netip.MustParseAddr(server), From: net.HardwareAddr{2, 0, 0, 0, 0, 1}, To: net.HardwareAddr{2, 0, 0, 0, 0, 7}, Sources: sources}
+		if r.spread {
+			t.Addr, t.Spread = netip.AddrFrom4([4]byte{203}), 1<<21
+		}
+		p, err := flood.For(r.vector, t)
 		if err != nil {
 			return err
 		}
@@ -346,6 +352,9 @@ func (l *link) filter(action scrub.Action) func() (func() error, error) {
 			p.Action[v], p.RatePerAddress[v] = action, 1000
 		}
 		rest := scrub.Policy{Slot: 1}
+		for v := range rest.Action {
+			rest.Action[v], rest.Rate[v] = action, 1000
+		}
 		for n := range 9_999 {
 			rest.Prefixes = append(rest.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{203, byte(n >> 8), byte(n), 0}), 24))
 		}

@@ -59,6 +59,11 @@ type filterFlow struct {
 	Proto uint32
 }
 
+type filterNode struct {
+	_     structs.HostLayout
+	Child [256]uint32
+}
+
 type filterPolicy struct {
 	_           structs.HostLayout
 	Flags       uint32
@@ -164,6 +169,7 @@ const (
 	filterMapDeny        = "deny"
 	filterMapKnown       = "known"
 	filterMapLongway     = "longway"
+	filterMapNodes       = "nodes"
 	filterMapOffered     = "offered"
 	filterMapPolicies    = "policies"
 	filterMapPrefixes4a  = "prefixes4a"
@@ -246,6 +252,7 @@ type filterMapSpecs struct {
 	Deny        *ebpf.MapSpec `ebpf:"deny"`
 	Known       *ebpf.MapSpec `ebpf:"known"`
 	Longway     *ebpf.MapSpec `ebpf:"longway"`
+	Nodes       *ebpf.MapSpec `ebpf:"nodes"`
 	Offered     *ebpf.MapSpec `ebpf:"offered"`
 	Policies    *ebpf.MapSpec `ebpf:"policies"`
 	Prefixes4a  *ebpf.MapSpec `ebpf:"prefixes4a"`
@@ -300,6 +307,7 @@ type filterMaps struct {
 	Deny        *ebpf.Map `ebpf:"deny"`
 	Known       *ebpf.Map `ebpf:"known"`
 	Longway     *ebpf.Map `ebpf:"longway"`
+	Nodes       *ebpf.Map `ebpf:"nodes"`
 	Offered     *ebpf.Map `ebpf:"offered"`
 	Policies    *ebpf.Map `ebpf:"policies"`
 	Prefixes4a  *ebpf.Map `ebpf:"prefixes4a"`
@@ -330,6 +338,7 @@ func (m *filterMaps) Close() error {
 		m.Deny,
 		m.Known,
 		m.Longway,
+		m.Nodes,
 		m.Offered,
 		m.Policies,
 		m.Prefixes4a,

@@ -43,6 +43,9 @@ func (t *Table) Publish(policies []Policy, opt Options) error {
 	if err := t.putPrefixes(next, want); err != nil {
 		return err
 	}
+	if err := t.putTree(next, want); err != nil {
+		return err
+	}
 	set := t.set
 	set.Layout, set.Bank, set.Sample = layout, uint32(next), opt.Sample
 	set.Generation++

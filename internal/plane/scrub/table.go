@@ -33,13 +33,14 @@ type Table struct {
 	mu     sync.Mutex
 	set    filterSettings
 	held   [2]map[netip.Prefix]bool // in the tries of each bank
+	tree   [2]*tree                 // what this process wrote; nil = nothing yet
 	denied map[denial]time.Duration // until when
 	filter bloom
 }
 
 // mapNames are all maps that a Table uses.
 var mapNames = []string{
-	filterMapConfig, filterMapPolicies, filterMapRules, filterMapRulehits, filterMapBloom, filterMapSketch, filterMapCounters, filterMapCountersout,
+	filterMapConfig, filterMapNodes, filterMapPolicies, filterMapRules, filterMapRulehits, filterMapBloom, filterMapSketch, filterMapCounters, filterMapCountersout,
 	filterMapTotal, filterMapPrefixes4a, filterMapPrefixes4b, filterMapPrefixes6a, filterMapPrefixes6b, filterMapAllow, filterMapDeny,
 	filterMapProven, filterMapAsked, filterMapAskedports, filterMapOffered, filterMapAside, filterMapKnown, filterMapSamples,
 }

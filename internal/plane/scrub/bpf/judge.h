@@ -25,6 +25,14 @@ static __always_inline __u64 keyed(const struct settings *s, __u64 a, __u64 b, _
 	return v0 ^ v1 ^ v2 ^ v3;
 }
 
+/* by_target is of a packet's destination and vector, taken once. */
+static __always_inline __u64 by_target(const struct settings *s, struct packet *p)
+{
+	if (!p->hash)
+		p->hash = keyed(s, p->dst[0], p->dst[1], p->vector);
+	return p->hash;
+}
+
 /* mixed is for the bloom filter, where what collides costs a lookup and decides
  * nothing: two multiplications under the key, a third of SipHash's time. */
 static __always_inline __u64 mixed(const struct settings *s, __u64 a, __u64 b)

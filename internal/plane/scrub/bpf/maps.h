@@ -34,6 +34,7 @@ struct bloom_block {
 };
 
 ARRAY(config, struct settings, 1, 0);
+ARRAY(nodes, struct node, 2 * NODES, 0);
 ARRAY(policies, struct policy, 2 * SLOTS, 0);
 ARRAY(rules, struct rule, 2 * SLOTS * RULES, 0);
 ARRAY(rulehits, __u64, SLOTS * RULES, 0);

@@ -6,6 +6,7 @@
 
 struct packet {
 	__u64 src[2], dst[2]; /* network order, IPv4 mapped */
+	__u64 hash;           /* of destination and vector; 0 = not yet taken */
 	__u32 length;         /* of the frame */
 	__u16 l3, l4, payload;/* offsets in the frame */
 	__u16 ip_length;

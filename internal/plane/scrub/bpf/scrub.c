@@ -31,8 +31,36 @@
 #define MARK_ANSWER 0x64756e03 /* it is our answer: back where it came from */
 #define MARK_PROVEN 0x64756e02 /* it belongs to a flow where cookies are asked for */
 
-static __always_inline struct policy *policy_of(const struct settings *s, const __u64 *addr, int v6, __u32 *slot, __u32 *base)
+/* look_up walks the tree of prefixes, byte by byte, from a root: a load a byte,
+ * however many prefixes there are. What it finds is as in a node. */
+static __always_inline __u32 look_up(__u64 key, __u32 *node, int bytes)
 {
+	for (int i = 0; i < bytes; i++) {
+		struct node *n = bpf_map_lookup_elem(&nodes, node);
+		if (!n)
+			return 0;
+		__u32 e = n->child[key >> 56];
+		if (!(e & DEEPER))
+			return e;
+		*node = e & ~DEEPER;
+		key <<= 8;
+	}
+	return DEEPER;
+}
+
+__noinline __u32 look_up6(__u64 high, __u64 low, __u32 node)
+{
+	__u32 e = look_up(high, &node, 8);
+	return e == DEEPER ? look_up(low, &node, 8) : e;
+}
+
+static __always_inline __u32 slot_of(const struct settings *s, const __u64 *addr, int v6)
+{
+	__u32 root = (s->bank & 1) * NODES + (v6 ? 1 : 0);
+	__u32 e = v6 ? look_up6(bpf_be64_to_cpu(addr[0]), bpf_be64_to_cpu(addr[1]), root)
+		     : look_up((__u64)bpf_ntohl(addr[1] >> 32) << 32, &root, 4);
+	if (e != ASK_TRIE)
+		return e & ~DEEPER;
 	__u32 *found;
 	if (v6) {
 		struct prefix6 k = {.bits = 128};
@@ -42,9 +70,15 @@ static __always_inline struct policy *policy_of(const struct settings *s, const 
 		struct prefix4 k = {.bits = 32, .addr = addr[1] >> 32};
 		found = s->bank & 1 ? bpf_map_lookup_elem(&prefixes4b, &k) : bpf_map_lookup_elem(&prefixes4a, &k);
 	}
+	return found ? *found + 1 : 0;
+}
+
+static __always_inline struct policy *policy_of(const struct settings *s, const __u64 *addr, int v6, __u32 *slot, __u32 *base)
+{
+	__u32 found = slot_of(s, addr, v6);
 	if (!found)
 		return 0;
-	*slot = *found;
+	*slot = found - 1;
 	*base = s->bank & 1 ? s->slots : 0;
 	__u32 i = *base + *slot;
 	return bpf_map_lookup_elem(&policies, &i);
@@ -56,7 +90,7 @@ static __always_inline void sketch_add(const struct settings *s, struct packet *
 	struct cells *c = bpf_map_lookup_elem(&sketch, &cpu);
 	if (!c)
 		return;
-	__u64 h = keyed(s, p->dst[0], p->dst[1], p->vector);
+	__u64 h = by_target(s, p);
 #pragma unroll
 	for (int i = 0; i < ROWS; i++) {
 		c->row[i][h & (CELLS - 1)]++;
@@ -106,7 +140,7 @@ static __always_inline int rated(const struct settings *s, struct packet *p, con
 	if (each && pol->flags & P_HOST) {
 		whole = whole > each ? whole : each; /* one address: its bucket is the policy's */
 	} else if (each) {
-		__u32 i = keyed(s, p->dst[0], p->dst[1], v | 0x100) & (DST_BUCKETS - 1);
+		__u32 i = by_target(s, p) >> 48 & (DST_BUCKETS - 1);
 		__u64 *b = bpf_map_lookup_elem(&bucketsdst, &i);
 		if (b && over(b, each, now))
 			return R_RATE_DST;

@@ -5,6 +5,7 @@
 #define LAYOUT 5
 
 #define SLOTS 1024         /* policies in force, unless the loader asks for more */
+#define NODES 4096         /* of the tree of prefixes, each bank's */
 #define SERVICES 8         /* of a policy */
 #define RULES 4            /* of a policy */
 #define ROWS 4             /* of the sketch */
@@ -121,6 +122,14 @@ struct denied {
 struct verdict {
 	__u64 until; /* ns of CLOCK_MONOTONIC */
 	__u64 used;
+};
+
+/* A node of the tree of prefixes decides by one byte of the address: what it
+ * holds is nothing (0), a slot + 1, the next node, or that the tries know. */
+#define DEEPER 0x80000000U
+#define ASK_TRIE 0x7fffffffU
+struct node {
+	__u32 child[256];
 };
 
 struct prefix4 {

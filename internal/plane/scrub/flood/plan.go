@@ -13,6 +13,7 @@ type Target struct {
 	Port     uint16 // of TCP and UDP; 0 = random in each packet
 	From, To net.HardwareAddr
 	Sources  int // random sources; 0 = 2^28; else a power of two
+	Spread   int // addresses from Addr on, at random; 0 = that one; else a power of two of which Addr is a multiple
 	TTL      uint8
 	Payload  int // bytes of UDP, random where the vector has no form of its own
 }
@@ -99,6 +100,7 @@ func (b *builder) network(proto uint8, n int) {
 		copy(ip[24:], dst)
 		// In the first 64 bits: a list by /64 must not sum them up.
 		b.source(ethernet + 8 + 2)
+		b.target(ethernet + 24 + 12)
 		return
 	}
 	binary.BigEndian.PutUint16(f[12:], 0x0800)
@@ -109,6 +111,14 @@ func (b *builder) network(proto uint8, n int) {
 	copy(ip[16:], dst)
 	b.p.IPSum = ethernet + 10
 	b.source(ethernet + 12)
+	b.target(ethernet + 16)
+}
+
+// target spreads the flood over addresses.
+func (b *builder) target(at int) {
+	if b.t.Spread > 1 {
+		b.p.Fields = append(b.p.Fields, Field{Offset: at, Words: 2, Mask: uint32(b.t.Spread - 1), IP: !b.v6, L4: true})
+	}
 }
 
 // source makes the address random within what is a host's. One source takes the
