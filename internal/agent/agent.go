@@ -367,12 +367,8 @@ func (c *cell) checks(g *gate.Gate, faces http.Handler) (*assurance.Registry, er
 		outlets = append(outlets, c.edgeDoor(env))
 		untried[0] = "the edges of other nodes"
 	}
-	if c.scrub != nil && c.scrub.trials != nil {
-		list = append(list, scrub.Checks(scrub.CheckEnv{Trials: c.scrub.trials, State: c.scrub.state, Endure: c.scrub.endure})...)
-	}
-	if c.flows != nil || c.scrub != nil && c.scrub.trials != nil {
-		list = append(list, detect.Checks()...)
-	}
+	list = append(list, scrub.Checks(c.scrubEnv())...)
+	list = append(list, detect.Checks(func() bool { return c.flows != nil || c.scrubHere() })...)
 	list = append(list, approvals.Checks(g, dayzero.Operator, c.reconciler)...)
 	list = append(list, classes.Egress(classes.EgressEnv{Gate: g, Events: c.events, Founder: dayzero.Operator, Serve: faces, Secrets: c.secrets, Doors: outlets, Untried: untried, Now: c.opt.Now}))
 	list = append(list, classes.Checks(g, dayzero.Operator)...)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -29,6 +30,7 @@ type floodDesk struct {
 	mu     sync.Mutex
 	orders map[deskKey]*standing
 	nodes  map[string]*nodeFloods
+	heard  chan struct{} // closed when a node told what it tried
 }
 
 type deskKey struct {
@@ -48,7 +50,12 @@ type nodeFloods struct {
 	at     time.Duration
 	live   map[resource.Ref]traffic.Live
 	liveAt time.Duration
+	wanted map[string]bool   // it is to try
+	tried  map[string][]byte // since it was asked
 }
+
+// tryWithin is how long a node may try; a check waits a minute.
+const tryWithin = 50 * time.Second
 
 const (
 	maxStanding  = nodelink.MaxFloodOrders
@@ -56,7 +63,7 @@ const (
 )
 
 func newFloodDesk(d func() *detect.Detector, own func() *scrub.Centre) *floodDesk {
-	return &floodDesk{detect: d, own: own, orders: map[deskKey]*standing{}, nodes: map[string]*nodeFloods{}}
+	return &floodDesk{detect: d, own: own, orders: map[deskKey]*standing{}, nodes: map[string]*nodeFloods{}, heard: make(chan struct{})}
 }
 
 // Obey hands an order to every filter. It reports whether there is one that
@@ -91,7 +98,7 @@ func (f *floodDesk) listens(now time.Duration) bool {
 }
 
 // Take implements nodes.Floods.
-func (f *floodDesk) Take(node string, r nodelink.FloodReport) []nodelink.FloodOrder {
+func (f *floodDesk) Take(node string, r nodelink.FloodReport) (out nodelink.FloodReply) {
 	now, d := scrub.Monotonic(), f.detect()
 	known := func(of resource.Ref) (traffic.Count, bool) {
 		p, ok := d.Prefix(of)
@@ -122,13 +129,63 @@ func (f *floodDesk) Take(node string, r nodelink.FloodReport) []nodelink.FloodOr
 			}
 		}
 	}
-	var out []nodelink.FloodOrder
+	for what, b := range r.Tried {
+		if n.wanted[what] {
+			delete(n.wanted, what)
+			n.tried[what] = b
+			close(f.heard)
+			f.heard = make(chan struct{})
+		}
+	}
+	out.Try = slices.Sorted(maps.Keys(n.wanted))
 	for _, s := range f.orders {
 		if s.until > now {
-			out = append(out, nodelink.OrderOf(s.Order, s.until-now))
+			out.Orders = append(out.Orders, nodelink.OrderOf(s.Order, s.until-now))
 		}
 	}
 	return out
+}
+
+// ask has every node that filters try something, and waits for what they tell.
+func (f *floodDesk) ask(ctx context.Context, what string) (map[string][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	defer cancel()
+	now := scrub.Monotonic()
+	f.mu.Lock()
+	asked := map[string]*nodeFloods{}
+	for name, n := range f.nodes {
+		if now-n.at >= nodeSilence {
+			continue
+		}
+		if n.tried == nil {
+			n.wanted, n.tried = map[string]bool{}, map[string][]byte{}
+		}
+		n.wanted[what] = true
+		delete(n.tried, what)
+		asked[name] = n
+	}
+	f.mu.Unlock()
+	out := map[string][]byte{}
+	for {
+		f.mu.Lock()
+		heard, silent := f.heard, ""
+		for name, n := range asked {
+			if b, ok := n.tried[what]; ok {
+				out[name] = b
+			} else if _, ok := out[name]; !ok {
+				silent = name
+			}
+		}
+		f.mu.Unlock()
+		if silent == "" {
+			return out, nil
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("node %s does not tell what it tried", silent)
+		}
+	}
 }
 
 // live is what goes to protected addresses, by this machine's filter and those of
@@ -175,6 +232,20 @@ func added(a, b traffic.Live) traffic.Live {
 		Address: a.Address, Packets: a.Packets + b.Packets, Bits: a.Bits + b.Bits, Passed: a.Passed + b.Passed, Out: a.Out + b.Out,
 		Offered: sum(a.Offered, b.Offered), Dropped: sum(a.Dropped, b.Dropped), Armed: armed, Monitor: a.Monitor && b.Monitor,
 	}
+}
+
+// listening are the nodes that filter.
+func (f *floodDesk) listening() (out []string) {
+	now := scrub.Monotonic()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, n := range f.nodes {
+		if now-n.at < nodeSilence {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // filters reports whether any machine of the cell filters.
@@ -280,6 +351,7 @@ func (m *memberFloods) sample(s traffic.Sample) { m.detect.Sample(s); m.tally.Sa
 // tell reports and obeys until ctx ends.
 func (m *memberFloods) tell(ctx context.Context, link *nodelink.Link, live func() bool, log func(error)) {
 	given := map[deskKey]bool{}
+	var tries tries
 	for n := 0; pause(ctx, nodelink.FloodEvery); n++ {
 		if !live() {
 			continue
@@ -292,16 +364,18 @@ func (m *memberFloods) tell(ctx context.Context, link *nodelink.Link, live func(
 		if r == nil {
 			continue
 		}
-		orders, err := link.Floods(ctx, r)
+		r.Tried = tries.take()
+		reply, err := link.Floods(ctx, r)
 		if err != nil {
 			if ctx.Err() == nil {
 				log(err) // what was ordered ends by itself
 			}
 			continue
 		}
+		tries.begin(m.scrub, reply.Try)
 		next := map[deskKey]bool{}
-		for i := range orders {
-			o := orders[i].Order()
+		for i := range reply.Orders {
+			o := reply.Orders[i].Order()
 			if o.For > 0 && m.scrub.centre.Obey(o) {
 				next[deskKey{o.Of, o.Attack}] = true
 			}

@@ -91,6 +91,9 @@ func TestAFloodSpreadThin(t *testing.T) {
 		return dun("apply", "-f", record)
 	}
 	protect(100_000)
+	if out, exit := control.Dun("posture", "run", "8.1-5"); exit == 0 {
+		t.Error("nothing filters, and a check says:", out)
+	}
 	var nodes []*lab.Cell
 	for _, end := range []string{"dva", "dvb"} {
 		text, _, _ := strings.Cut(dun("token", "create", "--roles", "scrub"), "\ntoken t-")
@@ -157,6 +160,15 @@ func TestAFloodSpreadThin(t *testing.T) {
 		t.Error("not one attack:", out)
 	}
 
+	// Checks of the controls are tried with the filters of both.
+	for _, id := range []string{"8.1-5", "8.1-13", "8.1-15", "8.1-19"} {
+		out := dun("posture", "run", id, "-o", "json")
+		if flat := strings.ReplaceAll(out, " ", ""); !strings.Contains(flat, `"state":"proved"`) ||
+			id != "8.1-13" && (!strings.Contains(flat, `"n2:`) || !strings.Contains(flat, `"n3:`) || !strings.Contains(strings.ReplaceAll(flat, "\n", ""), `"nodes":["n1","n2","n3"]`)) {
+			t.Error(id, out)
+		}
+	}
+
 	control.Kill()
 	ctx, stop = context.WithCancel(t.Context())
 	defer stop()
@@ -180,6 +192,9 @@ func TestAFloodSpreadThin(t *testing.T) {
 		out := dun("status", "-o", "json")
 		return strings.Contains(out, "it has told nothing of floods") && strings.Contains(out, "node n3")
 	})
+	if out, _ := control.Dun("posture", "run", "8.1-15", "-o", "json"); !strings.Contains(strings.ReplaceAll(out, " ", ""), `"state":"failed"`) || !strings.Contains(out, "n3: it has told nothing") {
+		t.Error("a node that is gone:", out)
+	}
 	stop()
 	if err := <-third; err != nil {
 		t.Error(err)

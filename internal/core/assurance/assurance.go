@@ -63,6 +63,12 @@ type Check struct {
 	Cost    text.Text     // what a try costs
 	Limit   time.Duration // after which a try counts as hung; 0 = a minute
 
+	// Here says whether the cell has now what is checked: a check of what it has
+	// not is neither listed nor run. nil = it always has.
+	Here func() bool
+	// Nodes are the machines that it tries beside this one. nil = none.
+	Nodes func() []string
+
 	// Positive shows first that the probe would see the fault: it makes one, or
 	// looks where one is, and fails when nothing is seen.
 	Positive func(context.Context) error
@@ -149,15 +155,18 @@ type Entry struct {
 
 // List lists the checks in the order of registration.
 func (r *Registry) List() []Entry {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	var out []Entry
 	for _, c := range r.checks {
-		e := Entry{Check: c}
-		if last, ok := r.last[c.Control]; ok {
-			e.Last = &last
+		if c.Here == nil || c.Here() {
+			out = append(out, Entry{Check: c})
 		}
-		out = append(out, e)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range out {
+		if last, ok := r.last[out[i].Control]; ok {
+			out[i].Last = &last
+		}
 	}
 	return out
 }
@@ -167,7 +176,7 @@ func (r *Registry) List() []Entry {
 // known before stays.
 func (r *Registry) Run(ctx context.Context, a identity.Actor, control string) (Result, error) {
 	i := slices.IndexFunc(r.checks, func(c Check) bool { return c.Control == control })
-	if i < 0 {
+	if i < 0 || r.checks[i].Here != nil && !r.checks[i].Here() {
 		return Result{}, fault.New(fault.NotFound, "no check proves control %q; see dun posture", "没有检查可证明控制项 %q;见 dun posture", control)
 	}
 	c := &r.checks[i]
@@ -198,6 +207,9 @@ func (r *Registry) Run(ctx context.Context, a identity.Actor, control string) (R
 		err = &untried{fmt.Errorf("the probe is blind: %s", n.why.En)}
 	}
 	res.Took = time.Since(begun)
+	if c.Nodes != nil {
+		res.Nodes = append(res.Nodes, c.Nodes()...)
+	}
 	if n, ok := errors.AsType[*notHeld](err); ok {
 		res.State, res.Reason, err = Failed, &Reason{n.why.En, n.why.Zh}, nil
 	}

@@ -146,3 +146,20 @@ func TestACheckThatIsNotWholeIsRefused(t *testing.T) {
 		t.Error("twice")
 	}
 }
+
+// What the cell has not is neither listed nor tried; other machines that were
+// tried are named.
+func TestACheckOfWhatIsNotThere(t *testing.T) {
+	here := false
+	c := whole()
+	c.Here, c.Nodes = func() bool { return here }, func() []string { return []string{"n2"} }
+	k := &kept{}
+	r := registry(t, k, c)
+	if _, err := r.Run(t.Context(), identity.Service("x"), c.Control); !fault.Is(err, fault.NotFound) || len(r.List()) != 0 || len(k.list) != 0 {
+		t.Error(err, r.List(), k.list)
+	}
+	here = true
+	if res, err := r.Run(t.Context(), identity.Service("x"), c.Control); err != nil || strings.Join(res.Nodes, " ") != "n1 n2" || len(r.List()) != 1 {
+		t.Errorf("%+v %v %v", res, err, r.List())
+	}
+}

@@ -3,6 +3,7 @@ package nodelink
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -22,7 +23,9 @@ const (
 	MaxFloodSamples = 32
 	MaxFloodReport  = 2 << 20 // bytes
 	MaxFloodOrders  = 1024
-	maxFloodNumber  = 1 << 50 // packets or bytes
+	MaxFloodTries   = 4
+	MaxFloodTried   = 64 << 10 // bytes of each thing that was tried
+	maxFloodNumber  = 1 << 50  // packets or bytes
 )
 
 // FloodReport is what a node's filter counted since the last one: sums, from
@@ -34,6 +37,8 @@ type FloodReport struct {
 	Left    int           `json:"left,omitempty"` // counts that there was no room for
 	Samples []FloodSample `json:"samples,omitempty"`
 	Live    []FloodLive   `json:"live,omitempty"` // of the last second; not in every report
+	// Tried is what the reply asked to try, by its name. It is the node's word.
+	Tried map[string]json.RawMessage `json:"tried,omitempty"`
 }
 
 // FloodCount is one direction of one protected address or network.
@@ -69,6 +74,7 @@ type FloodLive struct {
 // and that is not among them is taken back.
 type FloodReply struct {
 	Orders []FloodOrder `json:"orders,omitempty"`
+	Try    []string     `json:"try,omitempty"` // what the node shall try with its filter and tell
 }
 
 // FloodOrder is what is to be done about an attack (core/traffic, Order).
@@ -107,6 +113,11 @@ func (r *FloodReport) Check() error {
 		return bad("its span")
 	case len(r.Counts) > MaxFloodCounts || len(r.Samples) > MaxFloodSamples || len(r.Live) > MaxFloodCounts:
 		return bad("it is too long")
+	}
+	for _, b := range r.Tried {
+		if len(b) > MaxFloodTried || len(r.Tried) > MaxFloodTries {
+			return bad("what was tried")
+		}
 	}
 	for _, c := range r.Counts {
 		if len(c.Of) > traffic.Vectors {
@@ -303,10 +314,12 @@ func (t *Tally) Take(now time.Duration, live map[resource.Ref]traffic.Live) *Flo
 }
 
 // Floods tells what the filter counted, and brings what is to be done.
-func (l *Link) Floods(ctx context.Context, r *FloodReport) ([]FloodOrder, error) {
+func (l *Link) Floods(ctx context.Context, r *FloodReport) (FloodReply, error) {
 	var out FloodReply
 	if err := l.ask(ctx, Floods, r, &out); err != nil {
-		return nil, err
+		return FloodReply{}, err
 	}
-	return out.Orders[:min(len(out.Orders), MaxFloodOrders)], nil
+	out.Orders = out.Orders[:min(len(out.Orders), MaxFloodOrders)]
+	out.Try = out.Try[:min(len(out.Try), MaxFloodTries)]
+	return out, nil
 }

@@ -70,7 +70,7 @@ type Challenges interface {
 
 // Floods takes what nodes counted of floods, and says what is to be done there.
 type Floods interface {
-	Take(node string, r nodelink.FloodReport) []nodelink.FloodOrder
+	Take(node string, r nodelink.FloodReport) nodelink.FloodReply
 }
 
 // Options of a Hub. Gate, Authority, Cell, Local and Log are needed; without

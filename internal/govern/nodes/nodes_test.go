@@ -132,13 +132,13 @@ func TestFloodsOfItsTenants(t *testing.T) {
 	report := func(tenant string) nodelink.FloodReport {
 		return nodelink.FloodReport{V: nodelink.Schema, Span: time.Second, Counts: []nodelink.FloodCount{{Tenant: tenant, Name: "shop", Of: map[traffic.Vector][4]uint64{traffic.SYN: {9, 9, 540, 0}}}}}
 	}
-	tell := func(r nodelink.FloodReport) ([]nodelink.FloodOrder, error) { return n.Floods(t.Context(), &r) }
+	tell := func(r nodelink.FloodReport) (nodelink.FloodReply, error) { return n.Floods(t.Context(), &r) }
 	_, err := tell(report("acme"))
 	wantCode(t, "without the role", err, fault.Forbidden)
 	w.put("kind: Node\nmetadata: {tenant: platform, name: %s}\nspec: {roles: [edge, scrub], tenants: [acme]}\n", n.name)
-	orders, err := tell(report("acme"))
-	if err != nil || len(orders) != 1 || orders[0].Tenant != "acme" || len(w.floods) != 1 {
-		t.Errorf("of its own: %v, %+v, %d taken", err, orders, len(w.floods))
+	reply, err := tell(report("acme"))
+	if orders := reply.Orders; err != nil || len(orders) != 1 || orders[0].Tenant != "acme" || !slices.Equal(reply.Try, []string{"trials"}) || len(w.floods) != 1 {
+		t.Errorf("of its own: %v, %+v, %d taken", err, reply, len(w.floods))
 	}
 	for what, r := range map[string]nodelink.FloodReport{
 		"counts":  report("rival"),
@@ -156,6 +156,10 @@ func TestFloodsOfItsTenants(t *testing.T) {
 	more.Counts[0].Of[traffic.SYN] = [4]uint64{9, 10, 0, 0}
 	_, err = tell(more)
 	wantCode(t, "more suspect than there are", err, fault.Invalid)
+	heavy := report("acme")
+	heavy.Tried = map[string]json.RawMessage{"trials": []byte(`"` + strings.Repeat("x", nodelink.MaxFloodTried) + `"`)}
+	_, err = tell(heavy)
+	wantCode(t, "a trial of too many bytes", err, fault.Invalid)
 	if len(w.floods) != 1 || w.leaves("flood.report") == 0 {
 		t.Errorf("%d taken, %d leaves", len(w.floods), w.leaves("flood.report"))
 	}

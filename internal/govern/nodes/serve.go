@@ -198,8 +198,9 @@ func (h *Hub) floods(w http.ResponseWriter, r *http.Request, p rpc.Peer) error {
 	if !sees(o, "scrub") || about.Name != "" {
 		return h.refused(r, p, about, "flood.report", "the node %s filters no such address", "节点 %s 不过滤该地址", p.Principal.Name)
 	}
-	var out nodelink.FloodReply
-	for _, x := range h.opt.Floods.Take(p.Principal.Name, in) {
+	all := h.opt.Floods.Take(p.Principal.Name, in)
+	out := nodelink.FloodReply{Try: all.Try}
+	for _, x := range all.Orders {
 		if placed(o, x.Tenant) && len(out.Orders) < nodelink.MaxFloodOrders {
 			out.Orders = append(out.Orders, x)
 		}

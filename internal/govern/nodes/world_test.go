@@ -103,11 +103,11 @@ func (m meter) Add(_ context.Context, _ time.Time, list []usage.Entry) error {
 type desk struct{ w *world }
 
 // Take implements nodes.Floods.
-func (d desk) Take(_ string, r nodelink.FloodReport) []nodelink.FloodOrder {
+func (d desk) Take(_ string, r nodelink.FloodReport) nodelink.FloodReply {
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	d.w.floods = append(d.w.floods, r)
-	return []nodelink.FloodOrder{{Tenant: "rival", Name: "shop", For: time.Minute}, {Tenant: "acme", Name: "shop", For: time.Minute}}
+	return nodelink.FloodReply{Try: []string{"trials"}, Orders: []nodelink.FloodOrder{{Tenant: "rival", Name: "shop", For: time.Minute}, {Tenant: "acme", Name: "shop", For: time.Minute}}}
 }
 
 // tokens of ACME orders, one a tenant.

@@ -17,11 +17,11 @@ const (
 )
 
 // Checks try the detector on attacks and on honest days, by new seeds each time.
-func Checks() []assurance.Check {
+func Checks(here func() bool) []assurance.Check {
 	cost := text.T("some seconds of simulated counters", "数秒的模拟计数")
 	return []assurance.Check{
 		{
-			Control: "8.1-13", Scope: assurance.Twin, Period: time.Hour, Cost: cost,
+			Control: "8.1-13", Here: here, Scope: assurance.Twin, Period: time.Hour, Cost: cost,
 			Title:    text.T("There is a detection centre: it tells of floods of every kind, and works alone", "设有检测中心:可发现各类洪水,并可独立运行"),
 			Positive: silence,
 			Probe: func(_ context.Context, e *assurance.Evidence) error {
@@ -37,12 +37,12 @@ func Checks() []assurance.Check {
 			},
 		},
 		{
-			Control: "8.1-21", Scope: assurance.Model, Period: 24 * time.Hour, Cost: cost,
+			Control: "8.1-21", Here: here, Scope: assurance.Model, Period: 24 * time.Hour, Cost: cost,
 			Title:    text.T("Attacks are found, from 1.2 times the threshold on", "可发现达到阈值 1.2 倍及以上的攻击"),
 			Positive: silence, Probe: func(_ context.Context, e *assurance.Evidence) error { return probeAttacks(checkAttacks, e) },
 		},
 		{
-			Control: "8.1-50", Scope: assurance.Model, Period: 24 * time.Hour, Cost: cost,
+			Control: "8.1-50", Here: here, Scope: assurance.Model, Period: 24 * time.Hour, Cost: cost,
 			Title:    text.T("Honest traffic raises no alarm: crowds, crawlers, backups", "正常流量不触发告警:突发访问、爬虫、备份"),
 			Positive: loud, Probe: func(_ context.Context, e *assurance.Evidence) error { return probeBenign(checkWindows, e) },
 		},

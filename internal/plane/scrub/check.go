@@ -2,6 +2,7 @@ package scrub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,12 +11,14 @@ import (
 	"github.com/dun-sec/dun/internal/core/text"
 )
 
-// CheckEnv is what the checks of the scrubbing centre use. Both are asked of the
-// privileged half.
+// CheckEnv is what the checks of the scrubbing centre use: what every machine
+// that filters tells of its privileged half.
 type CheckEnv struct {
-	Trials func() ([]Trial, error)
-	State  func() (State, error)
-	Endure func() (Endurance, error)
+	Trials func(context.Context) ([]Trial, error)
+	States func(context.Context) ([]State, error)
+	Endure func(context.Context) ([]Endurance, error)
+	Here   func() bool     // whether any machine filters
+	Nodes  func() []string // that do, beside this one
 }
 
 // The layout that 60 million packets a second are computed for: one machine with
@@ -56,15 +59,27 @@ func Checks(env CheckEnv) []assurance.Check {
 		out = append(out, assurance.Check{
 			Control: c.control, Scope: assurance.Twin, Period: time.Hour, Title: c.title,
 			Cost:     text.T("some thousand packets handed to a second filter that is attached to nothing", "向未挂载的第二个过滤器投递数千个数据包"),
-			Positive: func(context.Context) error { return env.sees(c.whats) },
-			Probe:    func(_ context.Context, e *assurance.Evidence) error { return env.probe(c.whats, e) },
+			Positive: func(ctx context.Context) error { return env.sees(ctx, c.whats) },
+			Probe:    func(ctx context.Context, e *assurance.Evidence) error { return env.probe(ctx, c.whats, e) },
 		})
 	}
-	return append(out, env.centre(), env.steady(), env.capacity())
+	out = append(out, env.centre(), env.steady(), env.capacity())
+	for i := range out {
+		out[i].Here, out[i].Nodes = env.Here, env.Nodes
+	}
+	return out
 }
 
-func (env CheckEnv) trials(whats []string) ([]Trial, error) {
-	all, err := env.Trials()
+// of names what is said of a machine; this one has no name.
+func of(node, what string) string {
+	if node == "" {
+		return what
+	}
+	return node + ": " + what
+}
+
+func (env CheckEnv) trials(ctx context.Context, whats []string) ([]Trial, error) {
+	all, err := env.Trials(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +90,14 @@ func (env CheckEnv) trials(whats []string) ([]Trial, error) {
 }
 
 // sees shows that what is sent would be seen where nothing is protected.
-func (env CheckEnv) sees(whats []string) error {
-	list, err := env.trials(whats)
+func (env CheckEnv) sees(ctx context.Context, whats []string) error {
+	list, err := env.trials(ctx, whats)
 	if err != nil {
 		return err
 	}
 	for _, t := range list {
 		if t.Twin != t.Sent || t.Sent == 0 {
-			return fmt.Errorf("%s, IPv%d: without a policy %d of %d pass", t.What, t.Family, t.Twin, t.Sent)
+			return fmt.Errorf("%s, IPv%d: without a policy %d of %d pass", of(t.Node, t.What), t.Family, t.Twin, t.Sent)
 		}
 	}
 	if len(list) == 0 {
@@ -91,13 +106,13 @@ func (env CheckEnv) sees(whats []string) error {
 	return nil
 }
 
-func (env CheckEnv) probe(whats []string, e *assurance.Evidence) error {
-	list, err := env.trials(whats)
+func (env CheckEnv) probe(ctx context.Context, whats []string, e *assurance.Evidence) error {
+	list, err := env.trials(ctx, whats)
 	if err != nil {
 		return err
 	}
 	for _, t := range list {
-		name := fmt.Sprintf("%s, IPv%d", t.What, t.Family)
+		name := fmt.Sprintf("%s, IPv%d", of(t.Node, t.What), t.Family)
 		e.Add(name, "%d sent, %d passed, %d answered", t.Sent, t.Passed, t.Answer)
 		honest := t.What == "connect" || t.What == "path-mtu"
 		switch {
@@ -118,30 +133,37 @@ func (env CheckEnv) centre() assurance.Check {
 		Title:    text.T("There is a scrubbing centre: every interface that the configuration names is filtered, and stays so over a restart", "设有清洗中心:配置指定的每个接口均已过滤,并在重启期间保持"),
 		Cost:     text.T("none", "无"),
 		Positive: func(context.Context) error { return seesOpen() },
-		Probe: func(_ context.Context, e *assurance.Evidence) error {
-			s, err := env.State()
+		Probe: func(ctx context.Context, e *assurance.Evidence) error {
+			list, err := env.States(ctx)
 			if err != nil {
 				return err
 			}
-			for _, i := range s.Interfaces {
-				e.Add(i.Name, "%s %s", i.Mode, i.Why)
+			for _, s := range list {
+				for _, i := range s.Interfaces {
+					e.Add(of(s.Node, i.Name), "%s %s", i.Mode, i.Why)
+				}
 			}
-			return judgeState(s)
+			for _, s := range list {
+				if err := judgeState(s); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 }
 
 func judgeState(s State) error {
 	if s.Failed != "" {
-		return assurance.NotHeld("there is no filter: %s", "没有过滤器:%s", s.Failed)
+		return assurance.NotHeld("there is no filter: %s", "没有过滤器:%s", of(s.Node, s.Failed))
 	}
 	for _, i := range s.Interfaces {
 		if i.Mode == ModeOff {
-			return assurance.NotHeld("%s is not filtered: %s", "%s 未过滤:%s", i.Name, i.Why)
+			return assurance.NotHeld("%s is not filtered: %s", "%s 未过滤:%s", of(s.Node, i.Name), i.Why)
 		}
 	}
 	if s.Pinned != "" {
-		return assurance.NotHeld("a restart takes the filter away: %s", "重启会移除过滤器:%s", s.Pinned)
+		return assurance.NotHeld("a restart takes the filter away: %s", "重启会移除过滤器:%s", of(s.Node, s.Pinned))
 	}
 	return nil
 }
@@ -162,18 +184,28 @@ func (env CheckEnv) steady() assurance.Check {
 		Title:    text.T("An upgrade under attack opens nothing and cuts nobody; twice the load meets the same limit; sources leave nothing behind", "攻击期间升级既不放行攻击也不中断连接;负载加倍仍受同一限额;来源不留下任何状态"),
 		Cost:     text.T("a second of two cores, on a second filter that is attached to nothing", "两个核心约一秒,用于未挂载的第二个过滤器"),
 		Positive: func(context.Context) error { return seesWeary() },
-		Probe: func(_ context.Context, e *assurance.Evidence) error {
-			x, err := env.Endure()
-			if err != nil {
-				return err
-			}
-			e.Add("upgrade", "%d SYNs before and after it, %d passed; %d of %d segments of proven connections passed; where nothing is protected %d pass", x.Upgrade.Sent, x.Upgrade.Passed, x.Honest.Passed, x.Honest.Sent, x.Upgrade.Twin)
-			e.Add("load", "of %d packets %d passed, of %d packets %d", x.Burst, x.Load[0], 2*x.Burst, x.Load[1])
-			e.Add("sources", "%d sent once each: %d entries, %d bytes more", x.Sources, x.Entries, x.Grown)
-			e.Add("not here", "72 hours; make soak runs longer")
-			return judgeEndurance(x)
+		Probe: func(ctx context.Context, e *assurance.Evidence) error {
+			return env.each(ctx, func(x Endurance) error {
+				e.Add(of(x.Node, "upgrade"), "%d SYNs before and after it, %d passed; %d of %d segments of proven connections passed; where nothing is protected %d pass", x.Upgrade.Sent, x.Upgrade.Passed, x.Honest.Passed, x.Honest.Sent, x.Upgrade.Twin)
+				e.Add(of(x.Node, "load"), "of %d packets %d passed, of %d packets %d", x.Burst, x.Load[0], 2*x.Burst, x.Load[1])
+				e.Add(of(x.Node, "sources"), "%d sent once each: %d entries, %d bytes more", x.Sources, x.Entries, x.Grown)
+				e.Add("not here", "72 hours; make soak runs longer")
+				return judgeEndurance(x)
+			})
 		},
 	}
+}
+
+// each judges what every machine endured.
+func (env CheckEnv) each(ctx context.Context, judge func(Endurance) error) error {
+	list, err := env.Endure(ctx)
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("nothing was tried")
+	}
+	for _, x := range list {
+		err = errors.Join(err, judge(x))
+	}
+	return err
 }
 
 func judgeEndurance(x Endurance) error {
@@ -223,17 +255,15 @@ func (env CheckEnv) capacity() assurance.Check {
 			}
 			return nil
 		},
-		Probe: func(_ context.Context, e *assurance.Evidence) error {
-			x, err := env.Endure()
-			if err != nil {
-				return err
-			}
-			for _, p := range x.Pace {
-				e.Add(fmt.Sprintf("%d at once", p.Cores), "%.0f ns a packet of 64 bytes and core", p.Each)
-			}
-			e.Add("counted", "%.1fx for random sources, and %.0f ns for the driver: %.1f million packets a second and core", manySources, driverTime, perCore(x.Pace))
-			e.Add("layout", "%d cores, each with a queue of its own: computed, not measured", layoutCores)
-			return judgePace(x.Pace, layoutCores)
+		Probe: func(ctx context.Context, e *assurance.Evidence) error {
+			return env.each(ctx, func(x Endurance) error {
+				for _, p := range x.Pace {
+					e.Add(of(x.Node, fmt.Sprintf("%d at once", p.Cores)), "%.0f ns a packet of 64 bytes and core", p.Each)
+				}
+				e.Add(of(x.Node, "counted"), "%.1fx for random sources, and %.0f ns for the driver: %.1f million packets a second and core", manySources, driverTime, perCore(x.Pace))
+				e.Add("layout", "%d cores, each with a queue of its own: computed, not measured", layoutCores)
+				return judgePace(x.Pace, layoutCores)
+			})
 		},
 	}
 }

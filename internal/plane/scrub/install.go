@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -61,8 +62,10 @@ func Install(opt InstallOptions) (*Installation, error) {
 	if opt.Pins != "" {
 		if i.pinned = i.preparePins(); i.pinned == nil {
 			load.Maps.PinPath = opt.mapDir()
-			for _, m := range spec.Maps {
-				m.Pinning = ebpf.PinByName
+			for name, m := range spec.Maps {
+				if !strings.HasPrefix(name, ".") { // constants belong to the program
+					m.Pinning = ebpf.PinByName
+				}
 			}
 		}
 	}

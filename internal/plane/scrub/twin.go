@@ -30,6 +30,7 @@ const (
 
 // Trial is one thing that was tried, in one family of addresses.
 type Trial struct {
+	Node   string `json:"-"`    // that tried; "" = this machine
 	What   string `json:"what"` // a vector, or what an honest sender does
 	Family int    `json:"family"`
 	Sent   int    `json:"sent"`
