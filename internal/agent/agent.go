@@ -131,6 +131,7 @@ type cell struct {
 	scrub  *scrubber // nil = the configuration names no interface
 	desk   *floodDesk
 	detect *detect.Detector
+	memory *memory         // of detect
 	flows  *flow.Collector // nil = the configuration names no exporter
 
 	evidence *attacks.Keeper
@@ -232,7 +233,7 @@ func (c *cell) start(ctx context.Context, stop *closers) error {
 	}
 	stop.add(c.events.Close)
 	c.detect = detect.New(detect.Options{Node: nodeName, Events: c.events, Obey: c.desk.Obey, Keep: c.evidence.Keep, Now: c.opt.Now, Log: c.opt.Log.With("part", "detect")})
-	remember(c.detect, c.dir, c.opt.Log)
+	c.memory = remember(c.detect, c.dir, c.opt.Log)
 	c.openFlows()
 	c.reconciler = approvals.NewReconciler(approvals.ReconcileOptions{Events: c.events, Clock: clock.New(), Log: c.opt.Log.With("part", "approvals")}, c.recordSource(), c.nodeSource(), c.dataSource())
 	type made struct {
@@ -330,7 +331,7 @@ func (c *cell) serve(ctx context.Context, stop *closers) error {
 	run.Go(func() { c.keepEvidence(ctx) })
 	run.Go(func() { c.scrubs(ctx) })
 	run.Go(func() { c.detects(ctx) })
-	run.Go(func() { memorise(ctx, c.detect, c.dir, c.opt.Log) })
+	run.Go(func() { c.memory.run(ctx) })
 	run.Go(func() { c.drafts(ctx) })
 	run.Go(func() { c.followFlows(ctx) })
 	run.Go(func() { c.traces(ctx) })

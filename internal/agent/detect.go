@@ -2,69 +2,18 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/dun-sec/dun/internal/core/file"
 	"github.com/dun-sec/dun/internal/core/identity"
 	"github.com/dun-sec/dun/internal/core/resource"
 	"github.com/dun-sec/dun/internal/core/telemetry"
 	"github.com/dun-sec/dun/internal/core/traffic"
 	"github.com/dun-sec/dun/internal/govern/thresholds"
-	"github.com/dun-sec/dun/internal/plane/detect"
 )
 
-const (
-	detectService = "detect"
-	learnedFile   = "lkg/learned" // of thresholds, in DIR
-	keepLearned   = 10 * time.Minute
-)
-
-// remember takes up what an earlier process learned. Without it thresholds start
-// at their floors, which is said and keeps nobody from starting.
-func remember(d *detect.Detector, dir *Dir, log *slog.Logger) {
-	b, err := readLearned(dir.File(learnedFile))
-	if err == nil {
-		err = d.Remember(b)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		log.Error("thresholds are learned anew", "err", err)
-	}
-}
-
-func readLearned(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, detect.MaxMemory+1))
-	if err != nil {
-		return nil, fmt.Errorf("read what was learned: %w", err)
-	}
-	return b, nil
-}
-
-// memorise keeps what was learned, every ten minutes and at the end.
-func memorise(ctx context.Context, d *detect.Detector, dir *Dir, log *slog.Logger) {
-	for again := true; again; {
-		again = pause(ctx, keepLearned)
-		b := d.Memory()
-		if b == nil {
-			continue
-		}
-		if err := file.Replace(dir.File(learnedFile), 0o600, b); err != nil {
-			log.Error("what was learned of thresholds is not kept", "err", err)
-		}
-	}
-}
+const detectService = "detect"
 
 // drafts reports what was learned, once the records are there.
 func (c *cell) drafts(ctx context.Context) {
@@ -114,6 +63,7 @@ func (c *cell) detectRole(others []telemetry.Node) telemetry.Role {
 		from = append(from, "nodes")
 		r.Missing = append(r.Missing, c.desk.lacks(others)...)
 	}
+	r.Missing = append(r.Missing, c.memory.lacks()...)
 	if len(r.Missing) > 0 {
 		r.State = telemetry.Degraded
 	}

@@ -286,6 +286,7 @@ func (f *floodDesk) lacks(nodes []telemetry.Node) (out []telemetry.Missing) {
 type memberFloods struct {
 	scrub  *scrubber
 	detect *detect.Detector
+	memory *memory // of detect
 	tally  nodelink.Tally
 }
 
@@ -298,7 +299,7 @@ func (m *member) openFloods(ctx context.Context, stop *closers) {
 		return
 	}
 	f.detect = detect.New(detect.Options{Node: m.me.Node, Events: m.events, Obey: func(o traffic.Order) bool { return f.scrub.works() && f.scrub.centre.Obey(o) }, Now: m.opt.Now, Log: m.opt.Log.With("part", "detect")})
-	remember(f.detect, m.dir, m.opt.Log)
+	f.memory = remember(f.detect, m.dir, m.opt.Log)
 	f.scrub = openScrub(ctx, stop, scrubHome{opt: &m.opt, dir: m.dir.Path, node: m.me.Node, verdicts: m.bans, readings: f.count, samples: f.sample})
 }
 
@@ -319,7 +320,7 @@ func (m *member) runFloods(ctx context.Context, run *sync.WaitGroup) {
 			m.opt.Log.Error("thresholds of records are not followed", "err", err)
 		}
 	})
-	run.Go(func() { memorise(ctx, f.detect, m.dir, m.opt.Log) })
+	run.Go(func() { f.memory.run(ctx) })
 	run.Go(func() {
 		f.tell(ctx, m.link, m.live, func(err error) { m.opt.Log.Debug("floods are not told of", "err", err) })
 	})
@@ -338,8 +339,11 @@ func (m *member) floodRoles() []telemetry.Role {
 		}}}
 	}
 	d := telemetry.Role{Name: detectService, State: telemetry.Off, Mode: "native", Interfaces: []string{}, Missing: []telemetry.Missing{}}
-	if f.scrub.works() {
+	if d.Missing = append(d.Missing, f.memory.lacks()...); f.scrub.works() {
 		d.State = telemetry.Enforcing
+		if len(d.Missing) > 0 {
+			d.State = telemetry.Degraded
+		}
 	}
 	return []telemetry.Role{f.scrub.role(), d}
 }
