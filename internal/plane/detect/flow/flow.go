@@ -64,6 +64,7 @@ type Collector struct {
 	protected *protected
 	exporters map[netip.Addr]*exporter
 	series    int
+	singles   int
 	stats     Stats
 	ticked    time.Duration
 	warned    time.Duration // of a foreign exporter
@@ -93,6 +94,8 @@ type exporter struct {
 	source    string
 	seen      time.Duration // the newest datagram; 0 = never
 	series    map[seriesKey]*series
+	singles   map[singleKey]*series
+	heavy     map[*owner]*heavy
 	templates *templates
 	samplers  samplers
 	next      map[[2]uint32]uint32 // sequence numbers
@@ -117,7 +120,7 @@ func New(opt Options) *Collector {
 	c.ticked, c.warned = c.begun, c.begun-time.Hour
 	for _, e := range opt.Exporters {
 		c.exporters[e.Address.Unmap()] = &exporter{
-			Exporter: e, source: "flow " + e.Address.Unmap().String(), series: map[seriesKey]*series{}, templates: newTemplates(),
+			Exporter: e, source: "flow " + e.Address.Unmap().String(), series: map[seriesKey]*series{}, singles: map[singleKey]*series{}, heavy: map[*owner]*heavy{}, templates: newTemplates(),
 			next: map[[2]uint32]uint32{}, budget: datagrams, filled: c.begun,
 		}
 	}
@@ -144,6 +147,22 @@ func (c *Collector) protect(p *protected) {
 			}
 		}
 		x.series = kept
+		single := map[singleKey]*series{}
+		for k, s := range x.singles {
+			if o := now[*k.owner]; o != nil {
+				k.owner = o
+				single[k] = s
+			} else {
+				c.singles--
+			}
+		}
+		weights := map[*owner]*heavy{}
+		for o, h := range x.heavy {
+			if o := now[*o]; o != nil {
+				weights[o] = h
+			}
+		}
+		x.singles, x.heavy = single, weights
 	}
 }
 
@@ -280,6 +299,9 @@ func (c *Collector) packet(x *exporter, f front, at time.Duration) (traffic.Samp
 		if s := c.seriesOf(x, seriesKey{to, p.Vector, false}); s != nil {
 			s.now(at, amount)
 		}
+		if s := c.single(x, singleKey{to, p.Dst, p.Vector}, n, at); s != nil {
+			s.now(at, amount)
+		}
 		if from := c.protected.of(p.Src); from != nil {
 			c.sent(x, from, p.Vector, amount, at)
 		}
@@ -344,6 +366,9 @@ func (c *Collector) flow(x *exporter, domain uint32, r record, at time.Duration)
 				s.flow(at, r.age, r.lasted, amount)
 			}
 		}
+		if s := c.single(x, singleKey{to, r.dst, part.vector}, amount.packets, at); s != nil {
+			s.flow(at, r.age, r.lasted, amount)
+		}
 	}
 }
 
@@ -404,6 +429,7 @@ func (c *Collector) tick(at time.Duration) []traffic.Reading {
 			}
 			sum[o.ref].add(n)
 		}
+		r.Counts = append(r.Counts, c.tellSingles(x, at, span, counts)...)
 		out = append(out, r)
 	}
 	c.remember(at, span, sum)

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,8 +119,12 @@ func frame(src string, flags byte) []byte {
 
 // sflow is a datagram of n samples of one frame.
 func sflow(sequence, rate uint32, expanded bool, n int, f []byte) []byte {
-	w := new(wire).u32(5, 1).addr("192.0.2.1").u32(0, sequence, 1000, uint32(n))
-	for range n {
+	return sflowOf(sequence, rate, expanded, slices.Repeat([][]byte{f}, n))
+}
+
+func sflowOf(sequence, rate uint32, expanded bool, frames [][]byte) []byte {
+	w := new(wire).u32(5, 1).addr("192.0.2.1").u32(0, sequence, 1000, uint32(len(frames)))
+	for _, f := range frames {
 		raw := new(wire).u32(1, uint32(len(f)+4), 4, uint32(len(f))).u8(f...)
 		for len(raw.b)%4 != 0 {
 			raw.u8(0)
