@@ -54,6 +54,7 @@ type FloodCount struct {
 type FloodSample struct {
 	Tenant  string         `json:"tenant"`
 	Name    string         `json:"name"`
+	Out     bool           `json:"out,omitempty"`
 	Age     time.Duration  `json:"age"` // when the report was made, nanoseconds
 	Vector  traffic.Vector `json:"vector"`
 	Dropped bool           `json:"dropped,omitempty"`
@@ -165,7 +166,7 @@ func (r *FloodReport) Reading(source string, now time.Duration, prefix func(reso
 
 // Sample is the packet, as of now on the reader's monotonic clock.
 func (s *FloodSample) Sample(now time.Duration) traffic.Sample {
-	return traffic.Sample{At: now - s.Age, Of: s.Object(), Vector: s.Vector, Dropped: s.Dropped, Proven: s.Proven, Length: s.Length, Network: s.Network, Data: s.Data}
+	return traffic.Sample{At: now - s.Age, Of: s.Object(), Out: s.Out, Vector: s.Vector, Dropped: s.Dropped, Proven: s.Proven, Length: s.Length, Network: s.Network, Data: s.Data}
 }
 
 // OrderOf is an order that holds for so long yet.
@@ -300,7 +301,7 @@ func (t *Tally) Take(now time.Duration, live map[resource.Ref]traffic.Live) *Flo
 	}
 	for _, s := range t.samples {
 		if age := now - s.At; age >= 0 && age <= MaxFloodSpan {
-			r.Samples = append(r.Samples, FloodSample{s.Of.Tenant, s.Of.Name, age, s.Vector, s.Dropped, s.Proven, s.Length, s.Network, s.Data})
+			r.Samples = append(r.Samples, FloodSample{s.Of.Tenant, s.Of.Name, s.Out, age, s.Vector, s.Dropped, s.Proven, s.Length, s.Network, s.Data})
 		}
 	}
 	for ref, l := range live {

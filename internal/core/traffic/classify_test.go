@@ -2,8 +2,6 @@ package traffic
 
 import (
 	"encoding/hex"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -83,42 +81,6 @@ func TestClassify(t *testing.T) {
 	} {
 		if p, ok := Classify(bytesOf(t, frame)); ok {
 			t.Errorf("%s: %+v", name, p)
-		}
-	}
-}
-
-// TestTheFilterKnowsTheSamePorts: the program in the kernel and Classify must
-// not speak of different things by one name.
-func TestTheFilterKnowsTheSamePorts(t *testing.T) {
-	b, err := os.ReadFile("../../plane/scrub/bpf/parse.h")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(b), "amplified(__u16 port)")
-	list, _, ok := strings.Cut(rest, "return 1;")
-	if !ok {
-		t.Fatal("the list is not where it was")
-	}
-	known := map[string]bool{}
-	for _, m := range regexp.MustCompile(`case (\d+):`).FindAllStringSubmatch(list, -1) {
-		known[m[1]] = true
-	}
-	n := 0
-	for port := range uint16(65535) {
-		if Amplifies(port) {
-			n++
-		}
-	}
-	if n != len(known) {
-		t.Errorf("%d ports here, %d in the filter", n, len(known))
-	}
-	for s := range known {
-		var port uint16
-		for _, c := range s {
-			port = port*10 + uint16(c-'0')
-		}
-		if !Amplifies(port) {
-			t.Errorf("port %d is in the filter only", port)
 		}
 	}
 }

@@ -109,6 +109,7 @@ type Reading struct {
 type Sample struct {
 	At      time.Duration
 	Of      resource.Ref
+	Out     bool // its hosts sent it
 	Vector  Vector
 	Dropped bool
 	Proven  bool   // of a flow that proved itself: honest beyond doubt

@@ -337,6 +337,44 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
+// TestEvidenceOfWhatGoesOut: of a flood that a host of ours sends, its packets are
+// kept, and none that came in.
+func TestEvidenceOfWhatGoesOut(t *testing.T) {
+	r := newRun(5)
+	var kept []traffic.Evidence
+	r.opt.Keep = func(e traffic.Evidence) { kept = append(kept, e) }
+	play := func(n int, rate uint64) {
+		for i := range n {
+			r.at += 100 * time.Millisecond
+			out := traffic.Count{Of: shop, Address: netip.MustParsePrefix("198.51.100.7/32"), Out: true}
+			out.Volume[traffic.UDP] = traffic.Volume{Packets: rate / 10, Suspect: rate / 10, Bytes: rate * 6, Dropped: rate / 20}
+			r.Count(traffic.Reading{Source: "n1", At: r.at, Span: 100 * time.Millisecond, Counts: []traffic.Count{out}})
+			for j := range 5 {
+				ours, theirs := r.frame(traffic.UDP, 4), r.frame(traffic.UDP, 9)
+				ours.Out, ours.Dropped = true, (i+j)%2 == 0
+				r.Sample(theirs)
+				r.Sample(ours)
+			}
+		}
+	}
+	play(100, 20)
+	play(100, 90_000)
+	play(300, 20)
+	if len(kept) < 2 || !kept[len(kept)-1].Final {
+		t.Fatalf("%d: %+v", len(kept), kept)
+	}
+	last := kept[len(kept)-1]
+	frames, err := traffic.ReadCapture(last.Capture)
+	if err != nil || len(frames) < 100 {
+		t.Fatal(len(frames), err)
+	}
+	for _, f := range frames {
+		if f.Data[22] != 4 {
+			t.Fatalf("a packet that came in: %+v", f)
+		}
+	}
+}
+
 // TestOneAddressOfANetwork: what the whole network's higher threshold hides is
 // seen of the address itself; whoever sends to ever new addresses makes no memory
 // grow, and those that are really protected keep their place.

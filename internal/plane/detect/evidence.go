@@ -22,19 +22,26 @@ const (
 // raw is the front of a packet as it was sampled.
 type raw struct {
 	at     time.Duration
+	out    bool
 	vector traffic.Vector
 	length int
 	data   []byte
+}
+
+// way is a vector in one direction.
+type way struct {
+	vector traffic.Vector
+	out    bool
 }
 
 // capture is what is kept of one attack; the Detector's lock guards it.
 type capture struct {
 	first   []raw
 	late    []raw
-	next    int                   // in late
-	dropped [traffic.Vectors]bool // something of the vector was dropped
-	early   bool                  // it was handed out once
-	fresh   bool                  // since then there is more
+	next    int          // in late
+	dropped map[way]bool // something of the vector was dropped
+	early   bool         // it was handed out once
+	fresh   bool         // since then there is more
 }
 
 func rawOf(s *traffic.Sample) (raw, bool) {
@@ -42,7 +49,7 @@ func rawOf(s *traffic.Sample) (raw, bool) {
 	if s.Proven || s.Network < 14 || s.Network > len(s.Data) {
 		return raw{}, false
 	}
-	return raw{s.At, s.Vector, s.Length, slices.Clone(s.Data[:min(len(s.Data), traffic.EvidenceSnap)])}, true
+	return raw{s.At, s.Out, s.Vector, s.Length, slices.Clone(s.Data[:min(len(s.Data), traffic.EvidenceSnap)])}, true
 }
 
 // keep keeps the newest packets that may turn out to be an attack's.
@@ -60,12 +67,16 @@ func (r *ring) keep(x raw) {
 // is from.
 func (a *attack) witness(x raw, dropped bool) {
 	c := &a.capture
-	if !a.has(x.vector, false) {
+	if !a.has(x.vector, x.out) {
 		return
 	}
+	w := way{x.vector, x.out}
 	if dropped {
-		c.dropped[x.vector] = true
-	} else if c.dropped[x.vector] && x.vector != traffic.SYN {
+		if c.dropped == nil {
+			c.dropped = map[way]bool{}
+		}
+		c.dropped[w] = true
+	} else if c.dropped[w] && (x.vector != traffic.SYN || x.out) {
 		return
 	}
 	c.fresh = true
@@ -82,13 +93,18 @@ func (a *attack) witness(x raw, dropped bool) {
 
 // before takes up what came shortly before the attack was told of.
 func (d *Detector) before(a *attack) {
-	r := d.recent.of[a.of]
-	if r == nil || d.opt.Keep == nil {
+	if d.opt.Keep == nil {
 		return
 	}
-	for _, x := range slices.Concat(r.raw[r.nextRaw:], r.raw[:r.nextRaw]) {
-		if x.at >= a.begun-beforeSpan {
-			a.witness(x, false)
+	for _, out := range []bool{false, true} {
+		r := d.recent.of[origin{a.of, out}]
+		if r == nil {
+			continue
+		}
+		for _, x := range slices.Concat(r.raw[r.nextRaw:], r.raw[:r.nextRaw]) {
+			if x.at >= a.begun-beforeSpan {
+				a.witness(x, false)
+			}
 		}
 	}
 }

@@ -23,8 +23,13 @@ const (
 	maxPrints   = 4
 )
 
-// recent keeps the newest samples of each record.
-type recent struct{ of map[resource.Ref]*ring }
+// recent keeps the newest samples of each record and direction.
+type recent struct{ of map[origin]*ring }
+
+type origin struct {
+	of  resource.Ref
+	out bool
+}
 
 type ring struct {
 	samples []seen
@@ -56,7 +61,7 @@ const (
 
 const absent = ^uint64(0)
 
-func newRecent() *recent { return &recent{map[resource.Ref]*ring{}} }
+func newRecent() *recent { return &recent{map[origin]*ring{}} }
 
 // Sample keeps the front of a packet for fingerprints, and as evidence.
 func (d *Detector) Sample(s traffic.Sample) {
@@ -66,13 +71,14 @@ func (d *Detector) Sample(s traffic.Sample) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := d.recent.of[s.Of]
+	from := origin{s.Of, s.Out}
+	r := d.recent.of[from]
 	if r == nil {
-		if len(d.recent.of) >= maxSampled {
+		if len(d.recent.of) >= 2*maxSampled {
 			return
 		}
 		r = &ring{}
-		d.recent.of[s.Of] = r
+		d.recent.of[from] = r
 	}
 	if x, ok := rawOf(&s); ok && d.opt.Keep != nil {
 		if a := d.attacks[s.Of]; a != nil {
@@ -80,6 +86,9 @@ func (d *Detector) Sample(s traffic.Sample) {
 		} else {
 			r.keep(x)
 		}
+	}
+	if s.Out { // no fingerprint is armed against our own hosts
+		return
 	}
 	if len(r.samples) < sampleRoom {
 		r.samples = append(r.samples, x)
@@ -143,7 +152,7 @@ func read(s traffic.Sample) (seen, bool) {
 func (d *Detector) fingerprint(a *attack) bool {
 	a.looked = d.at
 	was := a.describe()
-	r := d.recent.of[a.of]
+	r := d.recent.of[origin{of: a.of}]
 	if r == nil {
 		return false
 	}

@@ -133,16 +133,16 @@ type filterSettings struct {
 }
 
 type filterTotals struct {
-	_          structs.HostLayout
-	Seen       uint64
-	Untouched  uint64
-	Sampled    uint64
-	Unsampled  uint64
-	Dst        [2]uint64
-	Generation uint32
-	Slot       uint32
-	Countdown  uint32
-	Pad        uint32
+	_            structs.HostLayout
+	Seen         uint64
+	Untouched    uint64
+	Sampled      uint64
+	Unsampled    uint64
+	Dst          [2]uint64
+	Generation   uint32
+	Slot         uint32
+	Countdown    uint32
+	CountdownOut uint32
 }
 
 type filterVerdict struct {

@@ -313,6 +313,35 @@ func TestVectors(t *testing.T) {
 	})
 }
 
+// TestTheSamePorts: the program in the kernel and traffic.Amplifies do not speak
+// of different things by one name.
+func TestTheSamePorts(t *testing.T) {
+	b := newBench(t)
+	b.publish(Options{}, protect(nil))
+	frame := shape{src: guest4, dst: shop4, udp: &layers.UDP{SrcPort: 1, DstPort: 4000}}.build(t)
+	amplified := func(want bool) (sent int, counted uint64) {
+		for port := range 1 << 16 {
+			if traffic.Amplifies(uint16(port)) == want {
+				binary.BigEndian.PutUint16(frame[34:], uint16(port))
+				b.in(frame)
+				sent++
+			}
+		}
+		c, err := b.Counts(0, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sent, c.Packets[Amp]
+	}
+	n, counted := amplified(true)
+	if n < 20 || counted != uint64(n) {
+		t.Errorf("of %d ports that amplify the filter knows %d", n, counted)
+	}
+	if _, more := amplified(false); more != counted {
+		t.Errorf("%d other ports amplify in the filter", more-counted)
+	}
+}
+
 // TestTruncated: a frame cut at any length is never passed as something that it
 // is not, and never stops the program.
 func TestTruncated(t *testing.T) {

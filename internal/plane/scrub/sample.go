@@ -53,7 +53,7 @@ func (c *Centre) sampling(ctx context.Context) {
 			if !ok {
 				continue
 			}
-			if dst, ok := destination(&s); ok && networks[s.Of] && !s.Proven {
+			if dst, ok := destination(&s); ok && networks[s.Of] && !s.Proven && !s.Out {
 				c.candidates.note(s.Of, dst, s.At)
 			}
 			if c.opt.Samples != nil {
@@ -90,7 +90,7 @@ func decodeSample(b []byte, of map[uint32]resource.Ref) (traffic.Sample, bool) {
 	}
 	reason := Reason(b[17])
 	return traffic.Sample{
-		At: time.Duration(binary.NativeEndian.Uint64(b)), Of: ref, Vector: Vector(b[16]), Dropped: reason.Drop(), Proven: reason == Proven || reason == CookieGood || reason == Allowed,
+		At: time.Duration(binary.NativeEndian.Uint64(b)), Of: ref, Out: b[19] != 0, Vector: Vector(b[16]), Dropped: reason.Drop(), Proven: reason == Proven || reason == CookieGood || reason == Allowed,
 		Length: int(binary.NativeEndian.Uint16(b[12:])), Network: int(b[18]), Data: append([]byte{}, b[sampleHead:sampleHead+kept]...),
 	}, true
 }

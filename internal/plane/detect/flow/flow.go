@@ -309,6 +309,7 @@ func (c *Collector) packet(x *exporter, f front, at time.Duration) (traffic.Samp
 	}
 	if from := c.protected.of(p.Src); from != nil {
 		c.sent(x, from, p.Vector, amount, at)
+		return traffic.Sample{At: at, Of: from.ref, Out: true, Vector: p.Vector, Length: f.length, Network: p.Network, Data: headers(f.data, p)}, true
 	}
 	return traffic.Sample{}, false
 }

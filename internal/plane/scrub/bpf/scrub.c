@@ -98,38 +98,67 @@ static __always_inline void sketch_add(const struct settings *s, struct packet *
 	}
 }
 
-/* take_sample copies one packet in so many as it came, before an answer is
- * written over it; what becomes of it is filled in later. */
-static __always_inline struct sample *take_sample(struct xdp_md *ctx, const struct settings *s, struct totals *t, struct packet *p, __u32 slot)
+/* begin_sample makes room for one packet in so many. */
+static __always_inline struct sample *begin_sample(const struct settings *s, struct totals *t, __u32 *countdown, struct packet *p, __u32 slot)
 {
 	if (!s->sample)
 		return 0;
-	if (t->countdown > 1) {
-		t->countdown--;
+	if (*countdown > 1) {
+		--*countdown;
 		return 0;
 	}
-	t->countdown = s->sample > 1 ? bpf_get_prandom_u32() % (2 * s->sample) + 1 : 1;
+	*countdown = s->sample > 1 ? bpf_get_prandom_u32() % (2 * s->sample) + 1 : 1;
 	struct sample *e = bpf_ringbuf_reserve(&samples, sizeof(*e), 0);
 	if (!e) {
 		t->unsampled++;
 		return 0;
 	}
-	__u32 keep = p->length;
 	e->at = bpf_ktime_get_ns();
 	e->slot = slot;
 	e->length = p->length;
+	e->kept = 0;
 	e->vector = p->vector;
 	e->offset = p->l3;
-	e->pad = 0;
+	t->sampled++;
+	return e;
+}
+
+/* take_sample copies one packet in so many as it came, before an answer is
+ * written over it; what becomes of it is filled in later. */
+static __always_inline struct sample *take_sample(struct xdp_md *ctx, const struct settings *s, struct totals *t, struct packet *p, __u32 slot)
+{
+	struct sample *e = begin_sample(s, t, &t->countdown, p, slot);
+	if (!e)
+		return 0;
+	__u32 keep = p->length;
+	e->out = 0;
 	e->interface = ctx->ingress_ifindex;
-	e->kept = 0;
 	if (keep > SNAP)
 		keep = SNAP;
 	asm volatile("" : "+r"(keep));
 	if (keep >= 1 && keep <= SNAP && bpf_xdp_load_bytes(ctx, 0, e->data, keep) == 0)
 		e->kept = keep;
-	t->sampled++;
 	return e;
+}
+
+/* sample_out copies one packet in so many that a host of ours sends and that
+ * belongs to no established connection. */
+static __always_inline void sample_out(struct __sk_buff *skb, const struct settings *s, struct packet *p, __u32 slot, __u8 reason)
+{
+	__u32 zero = 0, keep = p->length;
+	struct totals *t = bpf_map_lookup_elem(&total, &zero);
+	struct sample *e = t ? begin_sample(s, t, &t->countdown_out, p, slot) : 0;
+	if (!e)
+		return;
+	e->out = 1;
+	e->reason = reason;
+	e->interface = skb->ifindex;
+	if (keep > SNAP)
+		keep = SNAP;
+	asm volatile("" : "+r"(keep));
+	if (keep >= 1 && keep <= SNAP && bpf_skb_load_bytes(skb, 0, e->data, keep) == 0)
+		e->kept = keep;
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
 static __always_inline int rated(const struct settings *s, struct packet *p, const struct policy *pol, __u32 slot, __u64 now)
@@ -457,12 +486,15 @@ int scrub_out(struct __sk_buff *skb)
 	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
 	int proven_now = p.fragment ? 0 : learn(data, end, s, &p, pol, now);
 	/* What belongs to an established connection is no flood of ours. */
-	if (pol->interval_out[v] && !(p.proto == IPPROTO_TCP && v == V_ACK)) {
+	int connected = p.proto == IPPROTO_TCP && v == V_ACK;
+	if (pol->interval_out[v] && !connected) {
 		__u32 i = slot * VECTORS + v;
 		__u64 *b = bpf_map_lookup_elem(&bucketsout, &i);
 		if (b && over(b, pol->interval_out[v] * segments, bpf_ktime_get_ns() << 4))
 			reason = R_OUTBOUND;
 	}
+	if (!connected)
+		sample_out(skb, s, &p, slot, reason);
 	struct counts *c = bpf_map_lookup_elem(&countersout, &slot);
 	if (c) {
 		c->packets[v] += segments;

@@ -105,7 +105,7 @@ struct totals {
 	__u64 seen, untouched, sampled, unsampled;
 	__u64 dst[2];              /* of the last packet, and its policy: a flood has one */
 	__u32 generation, slot;
-	__u32 countdown, pad;
+	__u32 countdown, countdown_out;
 };
 
 struct flow {
@@ -153,7 +153,7 @@ struct sample {
 	__u32 slot;
 	__u16 length;  /* of the frame */
 	__u16 kept;    /* bytes of it that follow */
-	__u8 vector, reason, offset, pad; /* offset: where the IP header is */
+	__u8 vector, reason, offset, out; /* offset: where the IP header is; out: a host of ours sent it */
 	__u32 interface;
 	__u8 data[SNAP];
 };
