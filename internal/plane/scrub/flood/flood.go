@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -161,10 +160,20 @@ func (g *Generator) paced(ctx context.Context, frame []byte, n int, rate float64
 	defer here.Close()
 	ctx, stop := context.WithTimeout(ctx, MaxSeconds*time.Second)
 	defer stop()
-	var next atomic.Int64
 	var run sync.WaitGroup
 	errs := make(chan error, workers)
 	start := time.Now()
+	var turn sync.Mutex
+	given := 0
+	// A run that took longer than it should is made up for by the next ones.
+	next := func() (at, count int) {
+		turn.Lock()
+		defer turn.Unlock()
+		at = given
+		behind := int(time.Since(start).Seconds()*rate) - at
+		given += min(max(size, behind), 4*size)
+		return at, given - at
+	}
 	for range workers {
 		run.Go(func() {
 			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -173,14 +182,14 @@ func (g *Generator) paced(ctx context.Context, frame []byte, n int, rate float64
 				return
 			}
 			for ctx.Err() == nil {
-				at := next.Add(int64(size)) - int64(size)
-				if at >= int64(n) {
+				at, count := next()
+				if at >= n {
 					return
 				}
 				if ahead := time.Duration(float64(at)/rate*float64(time.Second)) - time.Since(start); ahead > 0 {
 					wait(ctx, ahead)
 				}
-				if err := g.run(frame, min(size, n-int(at))); err != nil {
+				if err := g.run(frame, min(count, n-at)); err != nil {
 					errs <- err
 					return
 				}
