@@ -29,7 +29,6 @@ const (
 	armingPort       = "8080"
 	visitors         = 4
 	armingVisits     = 600 // of each flood
-	quietVisits      = 1000
 	mostRate         = 200_000
 	crowdUsual       = 100  // connects a second
 	crowdLimit       = 1000 // what the detector takes for a threshold there: its floor
@@ -78,12 +77,14 @@ func (l *link) armings() error {
 	fmt.Printf("%s, load %s; without loss the link carries %d packets a second and more, floods are of %d\n\n", kernel(), load(), most, rate)
 	fmt.Printf("%-14s %9s %9s %8s %8s %9s %14s %11s %11s %9s\n", "flood", "sent", "link lost", "armed", "before", "after", "kept away", "connects", "p99 quiet", "p99")
 	for _, addr := range []string{server, server6} {
-		quiet := l.visits(context.Background(), addr, quietVisits)
+		var quiet, flooded fare
 		for _, vector := range []string{"syn", "ack", "udp", "synack", "icmp", "amp"} {
-			if err := l.arming(g, addr, vector, float64(rate), quiet); err != nil {
+			if err := l.arming(g, addr, vector, float64(rate), &quiet, &flooded); err != nil {
 				return fmt.Errorf("%s to %s: %w", vector, addr, err)
 			}
 		}
+		fmt.Printf("%d of %d connects to %s under attack: p99 %s; quiet, in between: %s; %.2f times\n", flooded.made-flooded.failed, flooded.made, addr,
+			flooded.p99().Round(10*time.Microsecond), quiet.p99().Round(10*time.Microsecond), float64(flooded.p99())/float64(quiet.p99()))
 	}
 	return l.crowd(g)
 }
@@ -236,8 +237,20 @@ func arrivals() (n float64) {
 // fare is how visitors fared.
 type fare struct {
 	made, failed int
-	p99, worst   time.Duration
+	took         []time.Duration
 	why          string
+}
+
+func (f *fare) add(x fare) {
+	f.made, f.failed, f.took = f.made+x.made, f.failed+x.failed, append(f.took, x.took...)
+}
+
+func (f *fare) p99() time.Duration {
+	if len(f.took) == 0 {
+		return 0
+	}
+	slices.Sort(f.took)
+	return f.took[len(f.took)*99/100]
 }
 
 // visits connects so many times, or as long as ctx lasts, from a few clients at
@@ -245,7 +258,6 @@ type fare struct {
 func (l *link) visits(ctx context.Context, addr string, n int) fare {
 	var mu sync.Mutex
 	var f fare
-	var took []time.Duration
 	var left atomic.Int64
 	left.Store(int64(n))
 	var run sync.WaitGroup
@@ -261,7 +273,7 @@ func (l *link) visits(ctx context.Context, addr string, n int) fare {
 						f.failed++
 						f.why = err.Error()
 					}
-					took = append(took, time.Since(start))
+					f.took = append(f.took, time.Since(start))
 					mu.Unlock()
 					pause(ctx, 5*time.Millisecond)
 				}
@@ -270,10 +282,6 @@ func (l *link) visits(ctx context.Context, addr string, n int) fare {
 		})
 	}
 	run.Wait()
-	slices.Sort(took)
-	if len(took) > 0 {
-		f.p99, f.worst = took[len(took)*99/100], took[len(took)-1]
-	}
 	return f
 }
 
@@ -322,7 +330,7 @@ func (l *link) transfer(ctx context.Context, addr string) (bytes int, err error)
 }
 
 // arming is one flood.
-func (l *link) arming(g *guard, addr, vector string, rate float64, quiet fare) error {
+func (l *link) arming(g *guard, addr, vector string, rate float64, quiet, flooded *fare) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	g.settle(ctx)
@@ -331,6 +339,8 @@ func (l *link) arming(g *guard, addr, vector string, rate float64, quiet fare) e
 	var cut error
 	run.Go(func() { moved, cut = l.transfer(ctx, addr) })
 	pause(ctx, 300*time.Millisecond)
+	still := l.visits(ctx, addr, armingVisits)
+	quiet.add(still)
 	at0, rx0, start := arrivals(), l.arrived(), time.Now()
 	flooding, enough := context.WithCancel(ctx)
 	defer enough()
@@ -351,6 +361,7 @@ func (l *link) arming(g *guard, addr, vector string, rate float64, quiet fare) e
 	pause(ctx, 50*time.Millisecond) // what is in the rings
 	at1 := arrivals()
 	f := l.visits(ctx, addr, armingVisits)
+	flooded.add(f)
 	at2, rx2 := arrivals(), 0.0
 	enough()
 	if err := <-sent; err != nil {
@@ -366,7 +377,7 @@ func (l *link) arming(g *guard, addr, vector string, rate float64, quiet fare) e
 		name += ", IPv6"
 	}
 	share := 1 - (at2-at1)/max(1, float64(total)-(at1-at0))
-	fmt.Printf("%-14s %9d %8.3f%% %8s %8.0f %9.0f %13.4f%% %5d/%-5d %11s %9s\n", name, total, 100*max(0, lost), after.Round(time.Millisecond), at1-at0, at2-at1, 100*share, f.made-f.failed, f.made, quiet.p99.Round(10*time.Microsecond), f.p99.Round(10*time.Microsecond))
+	fmt.Printf("%-14s %9d %8.3f%% %8s %8.0f %9.0f %13.4f%% %5d/%-5d %11s %9s\n", name, total, 100*max(0, lost), after.Round(time.Millisecond), at1-at0, at2-at1, 100*share, f.made-f.failed, f.made, still.p99().Round(10*time.Microsecond), f.p99().Round(10*time.Microsecond))
 	if f.failed > 0 {
 		fmt.Println("    failed:", f.why)
 	}
