@@ -114,14 +114,20 @@ func judged(t *testing.T, w *Twin) (n uint64) {
 // whole segment of TCP.
 func read(frame []byte) (src, dst netip.Addr, segment bool) {
 	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{NoCopy: true, Lazy: false})
-	tags := 0
+	tags, typ := 0, layers.EthernetTypeLLC
 	for _, l := range p.Layers() {
 		switch x := l.(type) {
+		case *layers.Ethernet:
+			typ = x.EthernetType
 		case *layers.Dot1Q:
+			typ = x.Type
 			if tags++; tags > 2 {
 				return src, dst, false // a third tag is nobody's: such a frame is not IP
 			}
 		case *layers.IPv4:
+			if typ != layers.EthernetTypeIPv4 { // the decoder takes 0xffff for it, no host does
+				return src, dst, false
+			}
 			if src.IsValid() {
 				return src, dst, segment // a packet in a packet
 			}
