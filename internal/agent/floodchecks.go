@@ -30,23 +30,21 @@ func (c *cell) scrubEnv() scrub.CheckEnv {
 	return scrub.CheckEnv{
 		Here:  c.scrubHere,
 		Nodes: c.desk.listening,
-		Trials: func(ctx context.Context) ([]scrub.Trial, error) {
-			list, err := tryAll(ctx, c.desk, scrubTrials, own.trials, func(all *[]scrub.Trial, node string) {
-				for i := range *all {
-					(*all)[i].Node = node
-				}
-			})
-			return slices.Concat(list...), err
+		Trials: func(ctx context.Context) (map[string][]scrub.Trial, error) {
+			return tryAll(ctx, c.desk, scrubTrials, own.trials)
 		},
-		Endure: func(ctx context.Context) ([]scrub.Endurance, error) {
-			return tryAll(ctx, c.desk, scrubEndure, own.endure, func(x *scrub.Endurance, node string) { x.Node = node })
+		Endure: func(ctx context.Context) (map[string]scrub.Endurance, error) {
+			return tryAll(ctx, c.desk, scrubEndure, own.endure)
 		},
-		States: func(ctx context.Context) ([]scrub.State, error) {
-			list, err := tryAll(ctx, c.desk, scrubState, own.state, func(s *scrub.State, node string) { s.Node = node })
-			for _, m := range c.desk.lacks(c.otherNodes()) {
-				list = append(list, scrub.State{Node: strings.TrimPrefix(m.Need, "node "), Failed: m.Why})
+		States: func(ctx context.Context) (map[string]scrub.State, error) {
+			all, err := tryAll(ctx, c.desk, scrubState, own.state)
+			if err != nil {
+				return nil, err
 			}
-			return list, err
+			for _, m := range c.desk.lacks(c.otherNodes()) {
+				all[strings.TrimPrefix(m.Need, "node ")] = scrub.State{Failed: m.Why}
+			}
+			return all, nil
 		},
 	}
 }
@@ -58,33 +56,37 @@ type told struct {
 }
 
 // tryAll tries something here, where own is not nil, and at every node that
-// filters. What one of them cannot try proves nothing.
-func tryAll[T any](ctx context.Context, f *floodDesk, what string, own func() (T, error), name func(*T, string)) (out []T, err error) {
+// filters: what came of it, by machine; "" = this one. What one of them cannot try
+// proves nothing.
+func tryAll[T any](ctx context.Context, f *floodDesk, what string, own func() (T, error)) (map[string]T, error) {
+	out := map[string]T{}
 	if own != nil {
 		x, err := own()
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, x)
+		out[""] = x
 	}
 	all, err := f.ask(ctx, what)
-	for _, node := range slices.Sorted(maps.Keys(all)) {
+	if err != nil {
+		return nil, err
+	}
+	for node, b := range all {
 		var a told
 		var x T
-		e := json.Unmarshal(all[node], &a)
-		if e == nil && a.Failed != "" {
-			e = errors.New(a.Failed)
+		err := json.Unmarshal(b, &a)
+		if err == nil && a.Failed != "" {
+			err = errors.New(a.Failed)
 		}
-		if e == nil {
-			e = json.Unmarshal(a.Value, &x)
+		if err == nil {
+			err = json.Unmarshal(a.Value, &x)
 		}
-		if e != nil {
-			return nil, errors.Join(err, fmt.Errorf("node %s: %w", node, e))
+		if err != nil {
+			return nil, fmt.Errorf("node %s: %w", node, err)
 		}
-		name(&x, node)
-		out = append(out, x)
+		out[node] = x
 	}
-	return out, err
+	return out, nil
 }
 
 // tries are those of a node, each in turn with itself alone.

@@ -30,7 +30,6 @@ type Interface struct {
 
 // State is what the privileged half says about itself.
 type State struct {
-	Node       string      `json:"-"` // whose it is; "" = this machine's
 	Interfaces []Interface `json:"interfaces"`
 	Failed     string      `json:"failed,omitempty"` // why there is no filter at all
 	Pinned     string      `json:"pinned,omitempty"` // why nothing outlives the process; "" = it does

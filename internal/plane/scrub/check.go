@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -14,9 +15,9 @@ import (
 // CheckEnv is what the checks of the scrubbing centre use: what every machine
 // that filters tells of its privileged half.
 type CheckEnv struct {
-	Trials func(context.Context) ([]Trial, error)
-	States func(context.Context) ([]State, error)
-	Endure func(context.Context) ([]Endurance, error)
+	Trials func(context.Context) (map[string][]Trial, error) // by machine; "" = this one
+	States func(context.Context) (map[string]State, error)
+	Endure func(context.Context) (map[string]Endurance, error)
 	Here   func() bool     // whether any machine filters
 	Nodes  func() []string // that do, beside this one
 }
@@ -78,15 +79,30 @@ func of(node, what string) string {
 	return node + ": " + what
 }
 
-func (env CheckEnv) trials(ctx context.Context, whats []string) ([]Trial, error) {
+// trials are those of whats, nil = of all, on every machine. One that leaves a
+// trial out proves nothing.
+func (env CheckEnv) trials(ctx context.Context, whats []string) (out []Trial, err error) {
 	all, err := env.Trials(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if whats == nil {
-		return all, nil
+		whats = tried
 	}
-	return slices.DeleteFunc(all, func(t Trial) bool { return !slices.Contains(whats, t.What) }), nil
+	for _, node := range slices.Sorted(maps.Keys(all)) {
+		for _, family := range []int{4, 6} {
+			for _, what := range whats {
+				i := slices.IndexFunc(all[node], func(t Trial) bool { return t.What == what && t.Family == family })
+				if i < 0 || all[node][i].Sent == 0 {
+					return nil, fmt.Errorf("%s, IPv%d: it was not tried", of(node, what), family)
+				}
+				t := all[node][i]
+				t.Node = node
+				out = append(out, t)
+			}
+		}
+	}
+	return out, nil
 }
 
 // sees shows that what is sent would be seen where nothing is protected.
@@ -138,13 +154,14 @@ func (env CheckEnv) centre() assurance.Check {
 			if err != nil {
 				return err
 			}
-			for _, s := range list {
-				for _, i := range s.Interfaces {
-					e.Add(of(s.Node, i.Name), "%s %s", i.Mode, i.Why)
+			nodes := slices.Sorted(maps.Keys(list))
+			for _, node := range nodes {
+				for _, i := range list[node].Interfaces {
+					e.Add(of(node, i.Name), "%s %s", i.Mode, i.Why)
 				}
 			}
-			for _, s := range list {
-				if err := judgeState(s); err != nil {
+			for _, node := range nodes {
+				if err := judgeState(node, list[node]); err != nil {
 					return err
 				}
 			}
@@ -153,24 +170,27 @@ func (env CheckEnv) centre() assurance.Check {
 	}
 }
 
-func judgeState(s State) error {
+func judgeState(node string, s State) error {
+	if s.Failed == "" && len(s.Interfaces) == 0 {
+		s.Failed = "no interface is named"
+	}
 	if s.Failed != "" {
-		return assurance.NotHeld("there is no filter: %s", "没有过滤器:%s", of(s.Node, s.Failed))
+		return assurance.NotHeld("there is no filter: %s", "没有过滤器:%s", of(node, s.Failed))
 	}
 	for _, i := range s.Interfaces {
 		if i.Mode == ModeOff {
-			return assurance.NotHeld("%s is not filtered: %s", "%s 未过滤:%s", of(s.Node, i.Name), i.Why)
+			return assurance.NotHeld("%s is not filtered: %s", "%s 未过滤:%s", of(node, i.Name), i.Why)
 		}
 	}
 	if s.Pinned != "" {
-		return assurance.NotHeld("a restart takes the filter away: %s", "重启会移除过滤器:%s", of(s.Node, s.Pinned))
+		return assurance.NotHeld("a restart takes the filter away: %s", "重启会移除过滤器:%s", of(node, s.Pinned))
 	}
 	return nil
 }
 
 func seesOpen() error {
-	for _, bad := range []State{{Failed: "x"}, {Interfaces: []Interface{{Name: "a", Mode: ModeOff}}}, {Pinned: "x"}} {
-		if judgeState(bad) == nil {
+	for _, bad := range []State{{}, {Failed: "x"}, {Interfaces: []Interface{{Name: "a", Mode: ModeOff}}}, {Interfaces: []Interface{{Name: "a", Mode: ModeNative}}, Pinned: "x"}} {
+		if judgeState("", bad) == nil {
 			return fmt.Errorf("%+v is taken for a filter", bad)
 		}
 	}
@@ -185,10 +205,10 @@ func (env CheckEnv) steady() assurance.Check {
 		Cost:     text.T("a second of two cores, on a second filter that is attached to nothing", "两个核心约一秒,用于未挂载的第二个过滤器"),
 		Positive: func(context.Context) error { return seesWeary() },
 		Probe: func(ctx context.Context, e *assurance.Evidence) error {
-			return env.each(ctx, func(x Endurance) error {
-				e.Add(of(x.Node, "upgrade"), "%d SYNs before and after it, %d passed; %d of %d segments of proven connections passed; where nothing is protected %d pass", x.Upgrade.Sent, x.Upgrade.Passed, x.Honest.Passed, x.Honest.Sent, x.Upgrade.Twin)
-				e.Add(of(x.Node, "load"), "of %d packets %d passed, of %d packets %d", x.Burst, x.Load[0], 2*x.Burst, x.Load[1])
-				e.Add(of(x.Node, "sources"), "%d sent once each: %d entries, %d bytes more", x.Sources, x.Entries, x.Grown)
+			return env.each(ctx, func(node string, x Endurance) error {
+				e.Add(of(node, "upgrade"), "%d SYNs before and after it, %d passed; %d of %d segments of proven connections passed; where nothing is protected %d pass", x.Upgrade.Sent, x.Upgrade.Passed, x.Honest.Passed, x.Honest.Sent, x.Upgrade.Twin)
+				e.Add(of(node, "load"), "of %d packets %d passed, of %d packets %d", x.Burst, x.Load[0], 2*x.Burst, x.Load[1])
+				e.Add(of(node, "sources"), "%d sent once each: %d entries, %d bytes more", x.Sources, x.Entries, x.Grown)
 				e.Add("not here", "72 hours; make soak runs longer")
 				return judgeEndurance(x)
 			})
@@ -197,13 +217,13 @@ func (env CheckEnv) steady() assurance.Check {
 }
 
 // each judges what every machine endured.
-func (env CheckEnv) each(ctx context.Context, judge func(Endurance) error) error {
+func (env CheckEnv) each(ctx context.Context, judge func(string, Endurance) error) error {
 	list, err := env.Endure(ctx)
 	if err == nil && len(list) == 0 {
 		err = fmt.Errorf("nothing was tried")
 	}
-	for _, x := range list {
-		err = errors.Join(err, judge(x))
+	for _, node := range slices.Sorted(maps.Keys(list)) {
+		err = errors.Join(err, judge(node, list[node]))
 	}
 	return err
 }
@@ -256,11 +276,11 @@ func (env CheckEnv) capacity() assurance.Check {
 			return nil
 		},
 		Probe: func(ctx context.Context, e *assurance.Evidence) error {
-			return env.each(ctx, func(x Endurance) error {
+			return env.each(ctx, func(node string, x Endurance) error {
 				for _, p := range x.Pace {
-					e.Add(of(x.Node, fmt.Sprintf("%d at once", p.Cores)), "%.0f ns a packet of 64 bytes and core", p.Each)
+					e.Add(of(node, fmt.Sprintf("%d at once", p.Cores)), "%.0f ns a packet of 64 bytes and core", p.Each)
 				}
-				e.Add(of(x.Node, "counted"), "%.1fx for random sources, and %.0f ns for the driver: %.1f million packets a second and core", manySources, driverTime, perCore(x.Pace))
+				e.Add(of(node, "counted"), "%.1fx for random sources, and %.0f ns for the driver: %.1f million packets a second and core", manySources, driverTime, perCore(x.Pace))
 				e.Add("layout", "%d cores, each with a queue of its own: computed, not measured", layoutCores)
 				return judgePace(x.Pace, layoutCores)
 			})

@@ -19,7 +19,6 @@ import (
 // that doubles, many sources, and how much a core looks through (controls 8.1-19
 // and 8.1-22). Counts are packets.
 type Endurance struct {
-	Node    string `json:"-"`       // that tried; "" = this machine
 	Upgrade Trial  `json:"upgrade"` // SYNs, half of them before an upgrade and half after
 	Honest  Trial  `json:"honest"`  // segments of connections that were proven before it
 	Load    [2]int `json:"load"`    // what passed of one load, and of twice that; of each as much is sent as Burst says

@@ -96,6 +96,9 @@ func armed() Policy {
 	return p
 }
 
+// tried is what Try tries, in each family.
+var tried = append([]string{"connect", "path-mtu", "out"}, flood.Vectors...)
+
 // Try attacks the twin with every vector, and visits it as honest senders do.
 // change breaks the policy on purpose; nil = as it is.
 func (w *Twin) Try(change func(*Policy)) ([]Trial, error) {
@@ -106,7 +109,7 @@ func (w *Twin) Try(change func(*Policy)) ([]Trial, error) {
 	open := Policy{Prefixes: policy.Prefixes}
 	var out []Trial
 	for _, dst := range []netip.Addr{twin4, twin6} {
-		for _, what := range append([]string{"connect", "path-mtu", "out"}, flood.Vectors...) {
+		for _, what := range tried {
 			t := Trial{What: what, Family: 4}
 			if dst.Is6() {
 				t.Family = 6

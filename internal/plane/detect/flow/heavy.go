@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -48,13 +49,13 @@ func (h *heavy) note(a netip.Addr, packets float64, at time.Duration) bool {
 	if w == nil {
 		w = &weight{}
 		if len(h.each) >= heavySlots {
-			var lightest netip.Addr
+			lightest, least := netip.Addr{}, math.Inf(1)
 			for b, x := range h.each {
-				if !lightest.IsValid() || x.packets < h.each[lightest].packets {
-					lightest = b
+				if x.packets < least {
+					lightest, least = b, x.packets
 				}
 			}
-			w.packets = h.each[lightest].packets
+			w.packets = least
 			delete(h.each, lightest)
 		}
 		h.each[a] = w
